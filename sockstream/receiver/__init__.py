@@ -1,0 +1,1 @@
+"""Central's half: server, sessions, applier."""

@@ -1,0 +1,1 @@
+"""The site's half: capture, sequencer, oplog and link."""

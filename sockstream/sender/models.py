@@ -1,0 +1,58 @@
+"""The site's own tables: captured rows, their layouts, the oplog, and where the stream stands."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class CaptureLayout(models.Model):
+    """What the values of a captured row are; self-contained, so that a later migration of the
+    captured model does not change what was captured before it."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    model = models.CharField(max_length=200)
+    definition = models.TextField()
+
+
+class Capture(models.Model):
+    """A committed write that has no sequence number yet. Triggers write it; nothing else does."""
+
+    id = models.BigAutoField(primary_key=True)
+    txid = models.BigIntegerField(null=True, db_index=True)
+    op = models.CharField(max_length=1)
+    layout = models.IntegerField()
+    data = models.TextField()
+
+
+class Batch(models.Model):
+    """One row of the oplog: records with consecutive sequence numbers, encoded once."""
+
+    first_seq = models.BigIntegerField(primary_key=True)
+    last_seq = models.BigIntegerField(unique=True)
+    version = models.SmallIntegerField()
+    segments = models.BinaryField()
+    open = models.BooleanField()
+    header = models.BinaryField()
+    data = models.BinaryField()
+    digest_before = models.BinaryField()
+    digest_after = models.BinaryField()
+    made_at = models.DateTimeField(db_index=True)
+
+
+class Stream(models.Model):
+    """Where this database's stream stands. There is one row, made at the first use."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    epoch = models.BinaryField()
+    parent_epoch = models.BinaryField(null=True)
+    seq = models.BigIntegerField(default=0)
+    digest = models.BinaryField()
+    acked_seq = models.BigIntegerField(default=0)
+    acked_at = models.DateTimeField(null=True)
+    pruned_seq = models.BigIntegerField(default=0)
+    session = models.BigIntegerField(default=0)
+    peer = models.CharField(max_length=300, default="")
+    state = models.CharField(max_length=20, default="idle")
+    state_at = models.DateTimeField(null=True)
+    error_code = models.CharField(max_length=50, default="")
+    error = models.TextField(default="")
