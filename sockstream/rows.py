@@ -11,7 +11,6 @@ from typing import Any
 
 from django.apps import apps
 from django.conf import settings as django_settings
-from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
 from .conf import Settings
@@ -86,9 +85,9 @@ KINDS = {
 class Column:
     """One field of a row.
 
-    `parent` is the label of the model that a reference points to. A reference has a `target` only
-    if its database value is the local primary key of a row whose key is something else, so that
-    it has to be translated on the way; every other reference travels as it is stored.
+    `parent` is the label of the model that a reference points to. A reference is of the kind
+    REFERENCE only if its database value is the local primary key of a row whose key is something
+    else, so that it has to be translated on the way; every other one travels as it is stored.
     """
 
     name: str
@@ -98,8 +97,14 @@ class Column:
     places: int | None = None
     base: Column | None = None
     parent: str | None = None
-    target: Row | None = None
     field: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def target(self) -> Row | None:
+        """The row that a REFERENCE points to; None for every other kind."""
+        return (
+            describe(self.field.related_model) if self.kind is Kind.REFERENCE else None
+        )
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,9 @@ class Row:
     @property
     def local_pk(self) -> Column | None:
         """The primary key, if it is no part of the key: an integer that means nothing elsewhere."""
-        if self.pk is None or any(column.column == self.pk.column for column in self.key):
+        if self.pk is None or any(
+            column.column == self.pk.column for column in self.key
+        ):
             return None
         return self.pk
 
@@ -141,11 +148,19 @@ def describe(model: type[models.Model]) -> Row:
     model = model._meta.concrete_model or model
     meta = model._meta
     names = key_names(model)
-    columns = {f.name: _column(f) for f in meta.local_concrete_fields if not _generated(f)}
+    columns = {
+        f.name: _column(f) for f in meta.local_concrete_fields if not _generated(f)
+    }
     if missing := [name for name in names if name not in columns]:
-        raise ConfigError(f"{meta.label} has no column of its own for its key {missing[0]!r}")
+        raise ConfigError(
+            f"{meta.label} has no column of its own for its key {missing[0]!r}"
+        )
     pk = None if _is_composite(model) else _column(meta.pk)
-    stays = pk is not None and isinstance(meta.pk, models.AutoField) and meta.pk.name not in names
+    stays = (
+        pk is not None
+        and isinstance(meta.pk, models.AutoField)
+        and meta.pk.name not in names
+    )
     others = tuple(
         column
         for name, column in columns.items()
@@ -195,7 +210,9 @@ def _is_global(model: type[models.Model], names: Iterable[str]) -> bool:
         return True
     pointed = [part.related_model for part in parts if part.remote_field]
     return len(pointed) == len(parts) and all(
-        _is_global(target, key_names(target)) for target in pointed if target is not model
+        _is_global(target, key_names(target))
+        for target in pointed
+        if target is not model
     )
 
 
@@ -210,7 +227,7 @@ def _column(f: Any) -> Column:
     pointed = f.related_model._meta.concrete_model
     common["parent"] = pointed._meta.label_lower
     if _needs_translation(f, pointed):
-        return Column(**common, kind=Kind.REFERENCE, target=describe(pointed))
+        return Column(**common, kind=Kind.REFERENCE)
     return Column(**common, **_typed(_end_of(f)))
 
 
@@ -239,7 +256,10 @@ def _typed(f: Any) -> dict[str, Any]:
     if kind is Kind.DECIMAL:
         return {"kind": kind, "places": f.decimal_places}
     if kind is Kind.ARRAY:
-        return {"kind": kind, "base": Column(name=f.name, column=f.column, **_typed(f.base_field))}
+        return {
+            "kind": kind,
+            "base": Column(name=f.name, column=f.column, **_typed(f.base_field)),
+        }
     return {"kind": kind}
 
 
@@ -269,8 +289,8 @@ def _models_of(key: str, label: str) -> Iterable[type[models.Model]]:
     try:
         if "." in label:
             return [apps.get_model(label)]
-        return apps.get_app_config(label).get_models()
-    except (LookupError, ValueError, FieldDoesNotExist) as error:
+        return list(apps.get_app_config(label).get_models())
+    except (LookupError, ValueError) as error:
         raise ConfigError(
             f"SOCKSTREAM[{key!r}] names {label!r}, which is no installed app or model",
             "Correct the label, or add its app to INSTALLED_APPS",

@@ -4,64 +4,78 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('first_seq', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('last_seq', models.BigIntegerField(unique=True)),
-                ('version', models.SmallIntegerField()),
-                ('segments', models.BinaryField()),
-                ('open', models.BooleanField()),
-                ('header', models.BinaryField()),
-                ('data', models.BinaryField()),
-                ('digest_before', models.BinaryField()),
-                ('digest_after', models.BinaryField()),
-                ('made_at', models.DateTimeField(db_index=True)),
+                (
+                    "first_seq",
+                    models.BigIntegerField(primary_key=True, serialize=False),
+                ),
+                ("last_seq", models.BigIntegerField(unique=True)),
+                ("version", models.SmallIntegerField()),
+                ("segments", models.BinaryField()),
+                ("open", models.BooleanField()),
+                ("header", models.BinaryField()),
+                ("data", models.BinaryField()),
+                ("digest_before", models.BinaryField()),
+                ("digest_after", models.BinaryField()),
+                ("made_at", models.DateTimeField(db_index=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Capture',
+            name="Capture",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('txid', models.BigIntegerField(db_index=True, null=True)),
-                ('op', models.CharField(max_length=1)),
-                ('layout', models.IntegerField()),
-                ('data', models.TextField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("txid", models.BigIntegerField(db_index=True, null=True)),
+                ("op", models.CharField(max_length=1)),
+                ("layout", models.IntegerField()),
+                ("data", models.TextField()),
             ],
         ),
         migrations.CreateModel(
-            name='CaptureLayout',
+            name="CaptureLayout",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=64, unique=True)),
-                ('model', models.CharField(max_length=200)),
-                ('definition', models.TextField()),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True,
+                        primary_key=True,
+                        serialize=False,
+                        verbose_name="ID",
+                    ),
+                ),
+                ("digest", models.CharField(max_length=64, unique=True)),
+                ("model", models.CharField(max_length=200)),
+                ("definition", models.TextField()),
             ],
         ),
         migrations.CreateModel(
-            name='Stream',
+            name="Stream",
             fields=[
-                ('id', models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('epoch', models.BinaryField()),
-                ('parent_epoch', models.BinaryField(null=True)),
-                ('seq', models.BigIntegerField(default=0)),
-                ('digest', models.BinaryField()),
-                ('acked_seq', models.BigIntegerField(default=0)),
-                ('acked_at', models.DateTimeField(null=True)),
-                ('pruned_seq', models.BigIntegerField(default=0)),
-                ('session', models.BigIntegerField(default=0)),
-                ('peer', models.CharField(default='', max_length=300)),
-                ('state', models.CharField(default='idle', max_length=20)),
-                ('state_at', models.DateTimeField(null=True)),
-                ('error_code', models.CharField(default='', max_length=50)),
-                ('error', models.TextField(default='')),
+                (
+                    "id",
+                    models.SmallIntegerField(
+                        default=1, primary_key=True, serialize=False
+                    ),
+                ),
+                ("epoch", models.BinaryField()),
+                ("parent_epoch", models.BinaryField(null=True)),
+                ("seq", models.BigIntegerField(default=0)),
+                ("digest", models.BinaryField()),
+                ("acked_seq", models.BigIntegerField(default=0)),
+                ("acked_at", models.DateTimeField(null=True)),
+                ("pruned_seq", models.BigIntegerField(default=0)),
+                ("session", models.BigIntegerField(default=0)),
+                ("peer", models.CharField(default="", max_length=300)),
+                ("state", models.CharField(default="idle", max_length=20)),
+                ("state_at", models.DateTimeField(null=True)),
+                ("error_code", models.CharField(default="", max_length=50)),
+                ("error", models.TextField(default="")),
             ],
         ),
     ]
