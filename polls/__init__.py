@@ -1,0 +1,1 @@
+"""The example app: questions, their choices and tags, all with UUID keys."""

@@ -1,0 +1,152 @@
+"""The tests' databases: started and migrated at the first use, emptied before every test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import pytest
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from tests.servers import MariaDB, PostgreSQL, find_mariadb
+
+# What migrations and post_migrate put there: it belongs to the schema, not to a test.
+KEPT = {
+    "django_migrations",
+    "django_content_type",
+    "auth_permission",
+    "sockstream_sender_capturelayout",
+}
+LOCK_WAIT_MS = 10_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The aliases of a site's database and of central's, both migrated and empty."""
+
+    site: str
+    central: str
+
+
+class Databases:
+    """The servers and files of one pytest session. Nothing is started before it is asked for."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._migrated: set[str] = set()
+
+    def folder(self) -> str:
+        """Where the SQLite files are."""
+        if "SOCKSTREAM_TEST_FOLDER" not in os.environ:
+            folder = tempfile.mkdtemp(prefix="sockstream-")
+            self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            self._publish("SOCKSTREAM_TEST_FOLDER", folder)
+            for alias, database in settings.DATABASES.items():
+                if database["ENGINE"].endswith("sqlite3"):
+                    connections[alias].close()
+                    database["NAME"] = os.path.join(folder, f"{alias}.sqlite3")
+        return os.environ["SOCKSTREAM_TEST_FOLDER"]
+
+    def clean(self, *aliases: str) -> None:
+        """Make these databases exist, migrated and empty."""
+        for alias in aliases:
+            self._start(alias)
+            if alias not in self._migrated:
+                call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
+                self._migrated.add(alias)
+            empty(connections[alias])
+
+    def close(self) -> None:
+        """Stop what was started."""
+        connections.close_all()
+        self._stack.close()
+
+    def _start(self, alias: str) -> None:
+        if alias.endswith("_pg"):
+            self.postgresql()
+        elif alias.endswith("_maria"):
+            self.mariadb()
+        else:
+            self.folder()
+
+    def postgresql(self) -> None:
+        """Start PostgreSQL. It is never skipped: its server comes with the test requirements."""
+        if "SOCKSTREAM_TEST_POSTGRESQL" not in os.environ:
+            server = self._stack.enter_context(PostgreSQL())
+            for name in ("site_pg", "central_pg"):
+                server.execute(f"CREATE DATABASE {name}")
+            self._reach("postgresql", server.port)
+            self._publish("SOCKSTREAM_TEST_POSTGRESQL", str(server.port))
+
+    def mariadb(self) -> None:
+        """Start MariaDB, or skip the test that asks for it if there is none on this machine."""
+        if find_mariadb() is None:
+            pytest.skip("MariaDB's server (mariadbd) was not found on this machine")
+        if "SOCKSTREAM_TEST_MARIADB" not in os.environ:
+            server = self._stack.enter_context(MariaDB())
+            server.execute("CREATE DATABASE site_maria")
+            self._reach("mysql", server.port)
+            self._publish("SOCKSTREAM_TEST_MARIADB", str(server.port))
+
+    def _reach(self, vendor: str, port: int) -> None:
+        for database in settings.DATABASES.values():
+            if database["ENGINE"].endswith(vendor):
+                database["PORT"] = str(port)
+
+    def _publish(self, name: str, value: str) -> None:
+        os.environ[name] = value
+        self._stack.callback(os.environ.pop, name)
+
+
+def empty(connection: BaseDatabaseWrapper) -> None:
+    """Delete every row but KEPT. The sender's tables come last: the triggers fire until then."""
+    if connection.in_atomic_block:
+        connection.close()
+    tables = set(connection.introspection.table_names()) - KEPT
+    ours = {table for table in tables if table.startswith("sockstream_")}
+    with connection.cursor() as cursor, _unguarded(connection, cursor):
+        for table in [*_filled(connection, cursor, tables - ours), *sorted(ours)]:
+            cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")
+
+
+def _filled(
+    connection: BaseDatabaseWrapper, cursor: CursorWrapper, tables: Iterable[str]
+) -> list[str]:
+    """Those of the tables that have a row, by one query."""
+    quote = connection.ops.quote_name
+    names = sorted(tables)
+    if not names:
+        return []
+    cursor.execute(
+        " UNION ALL ".join(
+            f"SELECT {number} WHERE EXISTS (SELECT 1 FROM {quote(name)})"
+            for number, name in enumerate(names)
+        )
+    )
+    return [names[number] for (number,) in cursor.fetchall()]
+
+
+@contextmanager
+def _unguarded(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> Iterator[None]:
+    """Without foreign keys, so that the order of deletes does not matter; never waits for long."""
+    before, after = {
+        "postgresql": (
+            f"SET session_replication_role = replica; SET lock_timeout = {LOCK_WAIT_MS}",
+            "SET session_replication_role = DEFAULT; SET lock_timeout = DEFAULT",
+        ),
+        "mysql": ("SET foreign_key_checks = 0", "SET foreign_key_checks = 1"),
+        "sqlite": ("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys = ON"),
+    }[connection.vendor]
+    cursor.execute(before)
+    try:
+        yield
+    finally:
+        cursor.execute(after)

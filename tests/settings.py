@@ -1,0 +1,88 @@
+"""Django settings of the tests, for pytest's own process and for the commands that tests start.
+
+The servers' ports and the folder of the SQLite files come from the environment, where
+`tests.databases` puts them before anybody connects, so that a child process finds the same
+databases. SOCKSTREAM_TEST_DEFAULT names the alias that `default` stands for in a child process
+(`site_pg`, say, for `python -m django oplog_send --settings tests.settings`). Without it,
+`default` is an empty database: code that forgets `using` fails instead of working by chance.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import Any
+
+from tests.servers import HOST, find_mariadb
+
+SECRET_KEY = "not secret: the tests' own"
+USE_TZ = True
+TIME_ZONE = "UTC"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+FOLDER = os.environ.get("SOCKSTREAM_TEST_FOLDER", "")
+PORTS = {
+    "postgresql": os.environ.get("SOCKSTREAM_TEST_POSTGRESQL", ""),
+    "mysql": os.environ.get("SOCKSTREAM_TEST_MARIADB", ""),
+}
+DEFAULT_HOME = os.environ.get("SOCKSTREAM_TEST_DEFAULT", "")
+WAL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
+
+
+def _sqlite(name: str, **options: Any) -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.path.join(FOLDER, f"{name}.sqlite3") if FOLDER else ":memory:",
+        "OPTIONS": {"init_command": WAL, "timeout": 20, **options},
+    }
+
+
+def _server(vendor: str, name: str, user: str, **options: Any) -> dict[str, Any]:
+    return {
+        "ENGINE": f"django.db.backends.{vendor}",
+        "NAME": name,
+        "HOST": HOST,
+        "PORT": PORTS[vendor],
+        "USER": user,
+        "OPTIONS": options,
+    }
+
+
+DATABASES: dict[str, dict[str, Any]] = {
+    "default": _sqlite("default"),
+    "site_sqlite": _sqlite("site_sqlite"),
+    "central_sqlite": _sqlite("central_sqlite", transaction_mode="IMMEDIATE"),
+    "site_pg": _server("postgresql", "site_pg", "postgres"),
+    "central_pg": _server("postgresql", "central_pg", "postgres"),
+}
+
+if find_mariadb():
+    # Django supports mysqlclient, which needs a compiler and the server's headers to install; for
+    # the tests PyMySQL does, which stands in under the same name.
+    if importlib.util.find_spec("MySQLdb") is None:
+        import pymysql
+
+        pymysql.install_as_MySQLdb()
+    DATABASES["site_maria"] = _server("mysql", "site_maria", "root", charset="utf8mb4")
+
+if DEFAULT_HOME:
+    DATABASES["default"] = dict(DATABASES[DEFAULT_HOME])
+
+DATABASE_ROUTERS = ["tests.routers.Homes"]
+
+INSTALLED_APPS = [
+    "django.contrib.contenttypes",
+    "django.contrib.auth",
+    "polls",
+    "tests.zoo",
+    "tests.zoo_pg",
+    "tests.zoo_raw",
+    "sockstream.sender",
+]
+if importlib.util.find_spec("sockstream.receiver.apps"):
+    INSTALLED_APPS.append("sockstream.receiver")
+
+# Tables made from the models as they are: no migrations of the test models to keep, and quicker.
+MIGRATION_MODULES = {"zoo": None, "zoo_pg": None}
+
+SOCKSTREAM = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}

@@ -1,0 +1,1 @@
+"""Models of every shape that a Django application may have."""

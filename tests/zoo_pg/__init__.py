@@ -1,0 +1,1 @@
+"""Models with the fields that only PostgreSQL has."""

@@ -1,0 +1,1 @@
+"""A table whose cascade is the database's own: Django does not know of it."""
