@@ -1,0 +1,21 @@
+"""The Django app of central."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.core import checks as django_checks
+
+
+class ReceiverConfig(AppConfig):
+    """Applies the streams of the sites."""
+
+    name = "sockstream.receiver"
+    label = "sockstream_receiver"
+    verbose_name = "sockstream receiver"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks
+
+        django_checks.register(checks.check_models, django_checks.Tags.models)
+        django_checks.register(checks.check_databases, django_checks.Tags.database)

@@ -1,0 +1,87 @@
+"""Central's own tables: the sources, how far each stream is applied, and who owns which model."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class State(models.TextChoices):
+    """What a stream does; `checking` looks for the record that broke a constraint at a commit."""
+
+    IDLE = "idle"
+    CONNECTED = "connected"
+    CHECKING = "checking"
+    STOPPED = "stopped"
+
+
+class Source(models.Model):
+    """A site, as its client certificate names it. `disabled` refuses it from the next hello on."""
+
+    name = models.CharField(max_length=200, unique=True)
+    disabled = models.BooleanField(default=False)
+    first_seen = models.DateTimeField()
+    last_seen = models.DateTimeField()
+    serial = models.CharField(max_length=64, default="", blank=True)
+    fingerprint = models.CharField(max_length=128, default="", blank=True)
+    address = models.CharField(max_length=200, default="", blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Offset(models.Model):
+    """The last record of a stream that is applied, and the session that may apply the next one.
+
+    The row moves in the transaction of the rows it speaks of. Whoever holds an older `fence`
+    matches no row any more.
+    """
+
+    source = models.ForeignKey(Source, models.PROTECT, related_name="offsets")
+    stream = models.CharField(max_length=100)
+    epoch = models.BinaryField(default=b"")
+    seq = models.BigIntegerField(default=0)
+    digest = models.BinaryField(default=bytes(16))
+    session = models.BigIntegerField(default=0)
+    confirmed = models.BooleanField(default=True)
+    fence = models.BigIntegerField(default=0)
+    instance = models.BinaryField(default=b"")
+    host_id = models.BinaryField(default=b"")
+    flips = models.PositiveIntegerField(default=0)
+    flips_since = models.DateTimeField(null=True)
+    state = models.CharField(max_length=20, choices=State.choices, default=State.IDLE)
+    connected_at = models.DateTimeField(null=True)
+    applied_at = models.DateTimeField(null=True)
+    records_applied = models.BigIntegerField(default=0)
+    inserts_met = models.BigIntegerField(default=0)
+    updates_missed = models.BigIntegerField(default=0)
+    deletes_missed = models.BigIntegerField(default=0)
+    error_code = models.CharField(max_length=50, default="")
+    error = models.TextField(default="")
+    error_model = models.CharField(max_length=200, default="")
+    error_key = models.TextField(default="")
+    error_seq = models.BigIntegerField(default=0)
+    error_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source", "stream"], name="sockstream_one_offset_a_stream"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.stream} at {self.seq}"
+
+
+class Owner(models.Model):
+    """The one stream that writes a model whose key means nothing elsewhere (an integer key).
+
+    The first stream to write the model owns it; another one is stopped with `key-collision`.
+    """
+
+    model = models.CharField(max_length=200, unique=True)
+    source = models.ForeignKey(Source, models.PROTECT, related_name="owned")
+    stream = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return f"{self.model} of {self.source}/{self.stream}"
