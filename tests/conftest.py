@@ -1,4 +1,4 @@
-"""Fixtures. `site` and `pair` give migrated, empty databases; a test without them starts nothing."""
+"""Fixtures: `site`, `central` and `pair` give empty databases; without them nothing is started."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def central(request: pytest.FixtureRequest, databases: Databases) -> str:
     return alias
 
 
-@pytest.fixture(params=PAIRS.values(), ids=PAIRS.keys())
+@pytest.fixture(params=list(PAIRS.values()), ids=list(PAIRS))
 def pair(request: pytest.FixtureRequest, databases: Databases) -> Pair:
     """A site's database and central's, in every mixture that has to work."""
     wanted: Pair = request.param

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -52,7 +53,7 @@ class Databases:
             for alias, database in settings.DATABASES.items():
                 if database["ENGINE"].endswith("sqlite3"):
                     connections[alias].close()
-                    database["NAME"] = os.path.join(folder, f"{alias}.sqlite3")
+                    database["NAME"] = str(Path(folder, f"{alias}.sqlite3"))
         return os.environ["SOCKSTREAM_TEST_FOLDER"]
 
     def clean(self, *aliases: str) -> None:

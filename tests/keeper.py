@@ -18,7 +18,7 @@ STOP_WITHIN = 15.0
 
 
 def main() -> int:
-    """Read one line of JSON (`command`, `folder`, `user`, `stop`), then wait for the input's end."""
+    """Read one line of JSON (what to run, where, as whom), then wait for the input's end."""
     order = json.loads(sys.stdin.readline())
     folder = Path(order["folder"])
     with (folder / "log").open("wb") as log:

