@@ -1,4 +1,4 @@
-"""The one place where the SOCKSTREAM setting is declared, typed and read (at use, never at import)."""
+"""Where the SOCKSTREAM setting is declared, typed and read: at use, never at import."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ def settings() -> Settings:
             'Add SOCKSTREAM = {"MODELS": ["your_app"]} to the Django settings',
         )
     if not isinstance(given, Mapping):
-        raise ConfigError(
-            "The setting SOCKSTREAM must be a dict", "See docs/settings.md"
-        )
+        raise ConfigError("The setting SOCKSTREAM must be a dict", "See docs/settings.md")
     kinds = {field.name: str(field.type) for field in fields(Settings)}
     values = {key: _checked(str(key), value, kinds) for key, value in given.items()}
     checked = Settings(**values)
@@ -82,11 +80,7 @@ def settings() -> Settings:
 def _checked(key: str, value: Any, kinds: dict[str, str]) -> Any:
     if key not in kinds:
         near = difflib.get_close_matches(key, kinds, n=1)
-        hint = (
-            f"Did you mean {near[0]!r}?"
-            if near
-            else "See docs/settings.md for the known ones"
-        )
+        hint = f"Did you mean {near[0]!r}?" if near else "See docs/settings.md for the known ones"
         raise ConfigError(f"SOCKSTREAM has an unknown key {key!r}", hint)
     kind = kinds[key]
     if kind.startswith("tuple"):
@@ -94,23 +88,15 @@ def _checked(key: str, value: Any, kinds: dict[str, str]) -> Any:
     if kind == "str":
         return str(value)
     allowed = _KINDS[kind]
-    if not isinstance(value, allowed) or (
-        isinstance(value, bool) and bool not in allowed
-    ):
-        raise ConfigError(
-            f"SOCKSTREAM[{key!r}] is {value!r}", f"Give it a value of type {kind}"
-        )
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise ConfigError(f"SOCKSTREAM[{key!r}] is {value!r}", f"Give it a value of type {kind}")
     if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
-        raise ConfigError(
-            f"SOCKSTREAM[{key!r}] is {value!r}", "Give it a number above zero"
-        )
+        raise ConfigError(f"SOCKSTREAM[{key!r}] is {value!r}", "Give it a number above zero")
     return value
 
 
 def _labels(key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not all(
-        isinstance(item, str) for item in value
-    ):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ConfigError(
             f"SOCKSTREAM[{key!r}] is {value!r}",
             'Give it a list of app labels and model labels, such as ["polls", "shop.order"]',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,9 +103,7 @@ class Column:
     @property
     def target(self) -> Row | None:
         """The row that a REFERENCE points to; None for every other kind."""
-        return (
-            describe(self.field.related_model) if self.kind is Kind.REFERENCE else None
-        )
+        return describe(self.field.related_model) if self.kind is Kind.REFERENCE else None
 
 
 @dataclass(frozen=True)
@@ -135,9 +134,7 @@ class Row:
     @property
     def local_pk(self) -> Column | None:
         """The primary key, if it is no part of the key: an integer that means nothing elsewhere."""
-        if self.pk is None or any(
-            column.column == self.pk.column for column in self.key
-        ):
+        if self.pk is None or any(column.column == self.pk.column for column in self.key):
             return None
         return self.pk
 
@@ -148,19 +145,11 @@ def describe(model: type[models.Model]) -> Row:
     model = model._meta.concrete_model or model
     meta = model._meta
     names = key_names(model)
-    columns = {
-        f.name: _column(f) for f in meta.local_concrete_fields if not _generated(f)
-    }
+    columns = {f.name: _column(f) for f in meta.local_concrete_fields if not _generated(f)}
     if missing := [name for name in names if name not in columns]:
-        raise ConfigError(
-            f"{meta.label} has no column of its own for its key {missing[0]!r}"
-        )
+        raise ConfigError(f"{meta.label} has no column of its own for its key {missing[0]!r}")
     pk = None if _is_composite(model) else _column(meta.pk)
-    stays = (
-        pk is not None
-        and isinstance(meta.pk, models.AutoField)
-        and meta.pk.name not in names
-    )
+    stays = pk is not None and isinstance(meta.pk, models.AutoField) and meta.pk.name not in names
     others = tuple(
         column
         for name, column in columns.items()
@@ -210,9 +199,7 @@ def _is_global(model: type[models.Model], names: Iterable[str]) -> bool:
         return True
     pointed = [part.related_model for part in parts if part.remote_field]
     return len(pointed) == len(parts) and all(
-        _is_global(target, key_names(target))
-        for target in pointed
-        if target is not model
+        _is_global(target, key_names(target)) for target in pointed if target is not model
     )
 
 
@@ -295,6 +282,14 @@ def _models_of(key: str, label: str) -> Iterable[type[models.Model]]:
             f"SOCKSTREAM[{key!r}] names {label!r}, which is no installed app or model",
             "Correct the label, or add its app to INSTALLED_APPS",
         ) from error
+
+
+def fingerprint(rows: Iterable[Row]) -> bytes:
+    """16 bytes that change when the names or kinds of the columns of `rows` do."""
+    shape = sorted(
+        (row.label, [(column.name, column.kind) for column in row.columns]) for row in rows
+    )
+    return hashlib.blake2b(repr(shape).encode(), digest_size=16).digest()
 
 
 def writing_order(rows: Iterable[Row]) -> list[Row]:

@@ -1,0 +1,231 @@
+"""The road over a mutual-TLS socket: one connection, from hello to bye.
+
+It reads the oplog from a cursor of its own, keeps the window filled, and notes what is acked.
+`open` blocks; nothing else does.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from importlib.metadata import version
+from typing import Self
+
+from .. import tls
+from ..conf import Settings
+from ..exceptions import SockstreamError
+from ..rows import captured_models, describe, fingerprint
+from ..wire import handshake, records, sending
+from ..wire.errors import WireError
+from ..wire.limits import Limits
+from ..wire.messages import Hello
+from . import oplog
+from .link import Link
+
+_INSTANCE = os.urandom(16)
+_READ_AHEAD = 4
+_NOTE_ACK_EVERY = 1.0
+
+
+class PeerLeft(Exception):
+    """Central said bye, or ended the connection.
+
+    `retry_after`: seconds that it asked to wait; None if it did not say.
+    """
+
+    def __init__(self, words: str, retry_after: float | None = None) -> None:
+        super().__init__(words)
+        self.retry_after = retry_after
+
+
+class Road:
+    """One connection to central for the stream of database `using`.
+
+    `acked` is the last seq that central applied, `applying` how many records of a long
+    transaction it has applied so far, `central` how it calls itself; all of it once `welcomed`.
+    """
+
+    def __init__(self, using: str, link: Link, settings: Settings) -> None:
+        self.using = using
+        self.link = link
+        self.settings = settings
+        self.welcomed = False
+        self.announced = False
+        self.central = ""
+        self.acked = 0
+        self.applying = 0
+        self._cursor = 0
+        self._last_sent_open = False
+        self._ahead: deque[records.Batch] = deque()
+        self._noted = 0
+        self._note_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.link.close()
+        self._note_ack()
+
+    def open(self) -> None:
+        """Connect and say hello. Raises OSError."""
+        self.link.connect(self.settings.CONNECT_TIMEOUT)
+        now = time.monotonic()
+        limits = Limits(
+            frame=self.settings.MAX_FRAME,
+            heartbeat=self.settings.HEARTBEAT,
+            handshake=self.settings.HANDSHAKE_TIMEOUT,
+        )
+        self.session = sending.SendingSession(self._hello(), limits, now)
+        self.link.send(self.session.data_to_send())
+
+    def _hello(self) -> Hello:
+        row = oplog.stream(self.using)
+        held = oplog.held(self.using)
+        models = captured_models(self.settings)
+        return Hello(
+            protocol_min=handshake.PROTOCOL,
+            protocol_max=handshake.PROTOCOL,
+            software=f"sockstream {version('sockstream')}",
+            features=[],
+            stream=self.using,
+            epoch=bytes(row.epoch),
+            parent_epoch=bytes(row.parent_epoch or b""),
+            lowest_seq=held.first,
+            highest_seq=held.last,
+            acked_seq=row.acked_seq,
+            last_session=row.session,
+            instance=_INSTANCE,
+            host_id=b"",
+            frame_limit=self.settings.MAX_FRAME,
+            codecs=["zlib"] if self.settings.COMPRESS else [],
+            schema=fingerprint(describe(model) for model in models),
+            digest=bytes(row.digest),
+        )
+
+    def advance(self, *, leaving: bool = False) -> bool:
+        """Take what has arrived, and send what the window allows; nothing new if `leaving`.
+
+        Returns whether anything moved. Raises OSError for the connection, WireError for what
+        central or the session refused, PeerLeft if central ended it.
+        """
+        arrived = self._take()
+        sent = self._fill(leaving)
+        self._handle(self.session.tick(time.monotonic()))
+        self._pass_on()
+        if time.monotonic() >= self._note_at:
+            self._note_ack()
+        return arrived or sent
+
+    def leave(self) -> None:
+        """Say bye, after everything sent was acked."""
+        self.session.bye("done", time.monotonic())
+        self._pass_on()
+
+    @property
+    def in_flight(self) -> int:
+        """How many bytes of records were sent and are not acked yet."""
+        return self.session.in_flight
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait for the socket."""
+        return self.link.unsent
+
+    @property
+    def state(self) -> str:
+        """What central does, in a few words."""
+        if not self.welcomed:
+            return "connecting"
+        if self.applying:
+            return f"central is applying ({self.applying:,} records so far)"
+        return f"connected to {self.central}"
+
+    def fileno(self) -> int:
+        return self.link.fileno()
+
+    def explain(self, error: OSError) -> SockstreamError:
+        """What is wrong with the connection, in one line with the mend."""
+        return tls.explain(error, self.link.host, int(self.link.port or 0), server=False)
+
+    @property
+    def deadline(self) -> float:
+        """When `advance` has to be called next, by the monotonic clock."""
+        due = self.session.deadline
+        return min(due, self._note_at) if self.acked > self._noted else due
+
+    def _take(self) -> bool:
+        arrived = False
+        while data := self.link.receive():
+            arrived = True
+            self._handle(self.session.receive(data, time.monotonic()))
+        if data == b"":
+            self._handle(self.session.receive_eof(time.monotonic()))
+            raise PeerLeft("central closed the connection")
+        return arrived
+
+    def _handle(self, events: list[sending.Event]) -> None:
+        for event in events:
+            match event:
+                case sending.Welcomed(welcome):
+                    self._start(welcome)
+                case sending.Acked(offset):
+                    self.acked = offset
+                    self.applying = 0
+                case sending.Progressed(applied=applied):
+                    self.applying = applied
+                case sending.Refused(error) | sending.Failed(error):
+                    self._pass_on()
+                    raise error
+                case sending.PeerClosing(bye):
+                    raise PeerLeft(f"central said bye ({bye.reason})", bye.retry_after)
+
+    def _start(self, welcome: sending.Welcome) -> None:
+        at_offset = oplog.digest_at(welcome.offset, self.using)
+        held = oplog.held(self.using)
+        try:
+            handshake.judge_welcome(welcome, at_offset, held.first, held.last)
+        except WireError as error:
+            self.session.fail(error, time.monotonic())
+            self._pass_on()
+            raise
+        oplog.note_session(welcome.session, self.using)
+        self._cursor = welcome.offset + 1
+        self.session.confirm(self._cursor, welcome.digest, time.monotonic())
+        self.acked, self.central, self.welcomed = welcome.offset, welcome.central, True
+
+    def _fill(self, leaving: bool) -> bool:
+        sent = False
+        while self.welcomed and self._may_send(leaving):
+            batch = self._ahead.popleft()
+            self.session.send(batch, time.monotonic())
+            self._last_sent_open = batch.open
+            self._pass_on()
+            sent = True
+        return sent
+
+    def _may_send(self, leaving: bool) -> bool:
+        if leaving and not self._last_sent_open:
+            return False
+        if not self._ahead:
+            self._read_ahead()
+        return bool(self._ahead) and self.session.can_send(self._ahead[0].size)
+
+    def _read_ahead(self) -> None:
+        self._ahead.extend(oplog.read(self._cursor, self.using, _READ_AHEAD))
+        if self._ahead:
+            self._cursor = self._ahead[-1].last_seq + 1
+
+    def _pass_on(self) -> None:
+        if data := self.session.data_to_send():
+            self.link.send(data)
+        else:
+            self.link.flush()
+
+    def _note_ack(self) -> None:
+        # A write transaction an ack would make the site's own writes wait for us.
+        if self.acked > self._noted:
+            self._noted = self.acked
+            oplog.note_ack(self._noted, self.using)
+        self._note_at = time.monotonic() + _NOTE_ACK_EVERY

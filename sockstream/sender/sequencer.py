@@ -1,0 +1,181 @@
+"""The sequencer: gives captured rows their numbers, in an order that respects cause and effect.
+
+A pass takes what is visible when it begins. A snapshot holds whole transactions only, so what one
+pass took is applied as one group: then the order of two transactions inside it does not matter
+(with deferred constraints neither the order of their ids nor that of their commits is always
+right), and a late commit cannot be skipped: it is simply in a later pass. Within a pass, rows go
+by id, which the trigger took while the row's lock was held.
+
+SQLite and MySQL do not name transactions, so a pass of more than GROUP_RECORDS rows, after the
+sequencer was down, is cut there. PostgreSQL names them, and is cut between transactions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from django.db import connections, transaction
+from django.utils import timezone
+
+from ..conf import Settings
+from ..exceptions import SockstreamError
+from ..wire import records
+from . import oplog
+from .capture import decode
+from .models import Capture, CaptureLayout
+
+OPS = {"I": records.INSERT, "U": records.UPDATE, "D": records.DELETE}
+_PASS_RECORDS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    decoder: decode.Decoder
+    layout: records.Layout
+
+
+class Sequencer:
+    """Moves captured rows of one database into its oplog. One at a time per database."""
+
+    def __init__(self, using: str, settings: Settings) -> None:
+        self.using = using
+        self.settings = settings
+        self._connection = connections[using]
+        self._table = self._connection.ops.quote_name(Capture._meta.db_table)
+        self._layouts: dict[int, _Layout] = {}
+
+    def steps(self) -> Iterator[int]:
+        """Number what is visible, pass by pass; yields the number of records after each commit.
+
+        It ends with the first pass that took everything it saw. Raises SockstreamError for a
+        record that cannot be sent; that one stays captured, and so does what comes after it.
+        """
+        more = True
+        while more:
+            if self._connection.vendor == "sqlite":
+                # Short transactions: the site's own writes wait for each of them. Ids become
+                # visible in order on SQLite, so what is below the end stays the same meanwhile.
+                end, more = self._end()
+                yield from self._number(end, lambda: transaction.atomic(using=self.using))
+            else:
+                with self._snapshot():
+                    end, more = self._end()
+                    count = sum(self._number(end, nullcontext))
+                yield count
+
+    def _number(
+        self, end: int, each_part: Callable[[], AbstractContextManager[object]]
+    ) -> Iterator[int]:
+        before = oplog.head(self.using)
+        seq, digest = before.seq, before.digest
+        for rows in self._parts(end):
+            batch = self._encode(rows, seq + 1, digest, open_=rows[-1][0] != end)
+            with each_part():
+                self._remove([row[0] for row in rows])
+                oplog.append(batch, self.using, timezone.now())
+            seq, digest = batch.last_seq, batch.digest_after
+            yield len(rows)
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        level = "TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+        if self._connection.vendor == "mysql":
+            # MySQL sets the level of the next transaction, and only outside of one.
+            self._execute(f"SET {level}")
+            with transaction.atomic(using=self.using):
+                yield
+            return
+        with transaction.atomic(using=self.using):
+            self._execute(f"SET {level}")
+            yield
+
+    def _end(self) -> tuple[int, bool]:
+        """The id that the pass goes up to (0 if nothing was captured), and if that is a cut."""
+        postgresql = self._connection.vendor == "postgresql"
+        at_most = _PASS_RECORDS if postgresql else self.settings.GROUP_RECORDS
+        cut = self._scalar(
+            f"SELECT id FROM {self._table} ORDER BY id LIMIT 1 OFFSET %s", [at_most - 1]
+        )
+        if cut is None:
+            return self._scalar(f"SELECT max(id) FROM {self._table}", []) or 0, False
+        return (self._between_transactions(cut) if postgresql else cut), True
+
+    def _between_transactions(self, cut: int) -> int:
+        sql = (
+            f"SELECT max(id) FROM {self._table} WHERE txid IN "
+            f"(SELECT txid FROM {self._table} WHERE id <= %s)"
+        )
+        while (further := self._scalar(sql, [cut])) is not None and further > cut:
+            cut = further
+        return cut
+
+    def _parts(self, end: int) -> Iterator[list[tuple[Any, ...]]]:
+        """The captured rows up to `end`, a batch at a time."""
+        last = 0
+        while last < end:
+            first, last = last, self._end_of_part(last, end)
+            yield self._execute(
+                f"SELECT id, op, layout, data FROM {self._table} "
+                "WHERE id > %s AND id <= %s ORDER BY id",
+                [first, last],
+            )
+
+    def _end_of_part(self, after: int, end: int) -> int:
+        """The last id of the next batch, within BATCH_RECORDS and BATCH_BYTES if it can be."""
+        sizes = self._execute(
+            f"SELECT id, length(data) FROM {self._table} "
+            "WHERE id > %s AND id <= %s ORDER BY id LIMIT %s",
+            [after, end, self.settings.BATCH_RECORDS],
+        )
+        totals = accumulate(size for _, size in sizes)
+        fitting = sum(1 for total in totals if total <= self.settings.BATCH_BYTES)
+        return int(sizes[max(fitting, 1) - 1][0])
+
+    def _encode(
+        self, rows: list[tuple[Any, ...]], first_seq: int, digest: bytes, *, open_: bool
+    ) -> records.Batch:
+        builder = records.BatchBuilder(first_seq, digest)
+        for _, op, layout_id, data in rows:
+            known = self._layouts.get(layout_id) or self._layout(layout_id)
+            builder.add(OPS[op], known.layout, known.decoder.values(op, data))
+        if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
+            raise self._too_large(rows[0], builder.size)
+        if not open_:
+            builder.end_group()
+        return builder.build(open=open_)
+
+    def _layout(self, layout_id: int) -> _Layout:
+        row = CaptureLayout.objects.using(self.using).get(id=layout_id)
+        decoder = decode.compile(json.loads(row.definition))
+        layout = records.Layout(decoder.model, decoder.key_names, decoder.other_names)
+        return self._layouts.setdefault(layout_id, _Layout(decoder, layout))
+
+    def _too_large(self, row: tuple[Any, ...], size: int) -> SockstreamError:
+        return SockstreamError(
+            "record-too-large",
+            f"Captured row {row[0]} of {self._layouts[row[2]].layout.model} takes {size} bytes, "
+            f"more than MAX_RECORD ({self.settings.MAX_RECORD})",
+            "Raise MAX_RECORD here and MAX_FRAME at both ends; nothing was lost",
+        )
+
+    def _remove(self, ids: list[int]) -> None:
+        if self._connection.vendor == "mysql":
+            # A range would lock and delete what others committed since the snapshot.
+            marks = ",".join(["%s"] * len(ids))
+            self._execute(f"DELETE FROM {self._table} WHERE id IN ({marks})", ids)
+        else:
+            self._execute(f"DELETE FROM {self._table} WHERE id <= %s", [ids[-1]])
+
+    def _scalar(self, sql: str, params: list[int]) -> Any:
+        rows = self._execute(sql, params)
+        return rows[0][0] if rows else None
+
+    def _execute(self, sql: str, params: list[int] | None = None) -> list[tuple[Any, ...]]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return cursor.fetchall() if cursor.description else []

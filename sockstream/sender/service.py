@@ -1,0 +1,174 @@
+"""What oplog_send does: number what was captured, keep a road to central open, start again.
+
+While there is no road the intake goes on, so the oplog grows until central is back.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError, connections
+
+from ..conf import Settings
+from ..exceptions import SockstreamError
+from ..management import Stop, unreachable
+from ..wire.errors import WireError
+from . import oplog
+from .backoff import Backoff
+from .intake import Intake
+from .lease import lease
+from .report import Report
+from .road import PeerLeft, Road
+
+DRAIN = 30.0
+_PRUNE_EVERY = 60.0
+
+
+class Service:
+    """Sends the stream of a database until asked to stop or, if `once`, until all is sent."""
+
+    def __init__(
+        self,
+        using: str,
+        settings: Settings,
+        make_road: Callable[[], Road],
+        report: Report,
+        stop: Stop,
+        *,
+        once: bool = False,
+    ) -> None:
+        """`make_road` gives a road that is not open yet."""
+        self.using = using
+        self.settings = settings
+        self.once = once
+        self._make_road = make_road
+        self._report = report
+        self._stop = stop
+        self._backoff = Backoff(settings.BACKOFF_MAX)
+        self._acked: int | None = None
+        self._prune_at = 0.0
+        self._drained_by: float | None = None
+
+    def run(self) -> None:
+        """Raises SockstreamError if another sender runs or, if `once`, not everything was sent."""
+        while not self._leaving():
+            try:
+                with lease(self.using):
+                    self._serve()
+                    return
+            except (OperationalError, InterfaceError) as error:
+                connections[self.using].close()
+                if self.once:
+                    raise unreachable(self.using, error) from error
+                self._report.trouble(unreachable(self.using, error))
+                self._stop.wait(self._backoff.next())
+
+    def _serve(self) -> None:
+        self._intake = Intake(self.using, self.settings)
+        try:
+            while not self._done():
+                self._try_road()
+        finally:
+            # Whoever reads the status must not take a closed road for an open one.
+            oplog.note_state(self.using, "stopped")
+        self._say_end()
+        if self.once and self._intake.error is not None:
+            raise self._intake.error
+
+    def _try_road(self) -> None:
+        """Travel until the work is done, or the road is lost; then wait a while."""
+        oplog.note_state(self.using, "connecting")
+        road = self._make_road()
+        asked = None
+        try:
+            with road:
+                road.open()
+                self._travel(road)
+            return
+        except PeerLeft as left:
+            asked = left.retry_after
+            self._failed(SockstreamError("link-lost", str(left)))
+        except OSError as error:
+            self._failed(road.explain(error))
+        except WireError as error:
+            self._failed(SockstreamError(error.code, error.words, error.mend))
+        self._wait_without_road(time.monotonic() + (asked or self._backoff.next()))
+
+    def _travel(self, road: Road) -> None:
+        while not self._done(road):
+            more = self._step()
+            moved = road.advance(leaving=self._leaving())
+            self._look_at(road)
+            if not (more or moved or self._done(road)):
+                self._wait(road.deadline, road)
+        road.leave()
+
+    def _wait_without_road(self, deadline: float) -> None:
+        self._report.show(self.using, "waiting for central", self._acked or 0)
+        while time.monotonic() < deadline and not self._leaving():
+            if not self._step():
+                self._wait(deadline)
+
+    def _step(self) -> bool:
+        had = self._intake.error
+        more = self._intake.step()
+        if had is None and self._intake.error is not None:
+            self._tell(self._intake.error)
+        if time.monotonic() >= self._prune_at:
+            oplog.prune(self.using, self.settings.RETENTION)
+            self._prune_at = time.monotonic() + _PRUNE_EVERY
+        return more
+
+    def _wait(self, deadline: float, road: Road | None = None) -> None:
+        """Wait for a commit, for bytes, for a stop, or for `deadline`."""
+        reading: list[int] = [] if self._stop.requested else [self._stop.fileno()]
+        if (commits := self._intake.fileno()) is not None:
+            reading.append(commits)
+        if road is not None:
+            reading.append(road.fileno())
+        writing = [road.fileno()] if road is not None and road.unsent else []
+        while (left := deadline - time.monotonic()) > 0 and not self._intake.ready():
+            most = left if self._intake.interval is None else min(left, self._intake.interval)
+            if any(select.select(reading, writing, [], most)):
+                return
+
+    def _look_at(self, road: Road) -> None:
+        if road.welcomed:
+            if not road.announced:
+                road.announced = True
+                oplog.note_state(self.using, "connected", peer=road.central)
+                self._report.say(f"Connected to {road.central}, which has all up to {road.acked}")
+            if road.acked > (self._acked or 0):
+                self._backoff.reset()
+            self._acked = road.acked
+        self._report.show(self.using, road.state, road.acked)
+
+    def _leaving(self) -> bool:
+        if self._stop.requested and self._drained_by is None:
+            self._drained_by = time.monotonic() + DRAIN
+        return self._stop.requested
+
+    def _done(self, road: Road | None = None) -> bool:
+        """Whether nothing is left to do: all is acked, or a stop was asked for."""
+        if self._leaving():
+            waiting = road is not None and road.in_flight > 0
+            return not waiting or time.monotonic() > (self._drained_by or 0.0)
+        end = self._intake.first_end
+        return self.once and end is not None and self._acked is not None and self._acked >= end
+
+    def _failed(self, error: SockstreamError) -> None:
+        if self.once:
+            raise error
+        self._tell(error)
+
+    def _tell(self, error: SockstreamError) -> None:
+        oplog.note_state(self.using, "waiting", error=error)
+        self._report.trouble(error)
+
+    def _say_end(self) -> None:
+        row = oplog.stream(self.using)
+        captured, unacked = oplog.backlog(self.using)
+        rest = f"{captured + unacked} wait here" if captured + unacked else "nothing waits here"
+        self._report.say(f"Stopped: central has acked everything up to {row.acked_seq}, {rest}")
