@@ -1,0 +1,143 @@
+"""The bounded pool of threads that use the database for the event loop."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TypeVar
+
+from django.db import connections
+
+T = TypeVar("T")
+Job = Callable[[], None]
+
+_IDLE = 60.0
+_SPARE = 2
+
+
+class Pool:
+    """Runs calls and turns. At most `size` turns are at work at once.
+
+    A *turn* applies one transaction of one stream. A *call* is short (open a stream, look at the
+    sources), goes before all turns, and is not counted. A turn that waits for the rest of its
+    stream's group holds its thread, since the transaction is bound to it: `resting` lets another
+    thread work meanwhile. On SQLite there is one thread only, as there is one writer: waiting
+    for the turn is better than waiting for the lock.
+    """
+
+    def __init__(self, using: str, size: int) -> None:
+        self._using = using
+        one_writer = connections[using].vendor == "sqlite"
+        self._size = 1 if one_writer else size
+        self._most_threads = 1 if one_writer else 4 * size + _SPARE
+        self._changed = threading.Condition()
+        self._calls: deque[Job] = deque()
+        self._turns: deque[Job] = deque()
+        self._at_work = 0
+        self._idle = 0
+        self._threads: set[threading.Thread] = set()
+        self._closing = False
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Run `function` in a thread, before any turn that waits."""
+        future: Future[T] = Future()
+
+        def job() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function()
+            except BaseException as error:  # noqa: BLE001 -- it goes to whoever waits for it
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        with self._changed:
+            self._calls.append(job)
+            self._wake()
+        return future
+
+    def take_turn(self, turn: Job) -> None:
+        """Run `turn`, which may not raise, when its turn has come: first in, first out."""
+        with self._changed:
+            self._turns.append(turn)
+            self._wake()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """In a turn: let another turn work while this one waits."""
+        with self._changed:
+            self._at_work -= 1
+            self._wake()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._at_work += 1
+
+    def close(self) -> None:
+        """Finish what is queued, end the threads, and wait for them."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()
+
+    def _wake(self) -> None:
+        ready = len(self._calls) + min(len(self._turns), max(0, self._size - self._at_work))
+        if self._idle < ready and len(self._threads) < self._most_threads:
+            name = f"applier-{len(self._threads) + 1}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.add(thread)
+            thread.start()
+        self._changed.notify()
+
+    def _work(self) -> None:
+        connection = connections[self._using]
+        try:
+            while (taken := self._take()) is not None:
+                job, counted = taken
+                try:
+                    self._refresh()
+                    job()
+                finally:
+                    if counted:
+                        self._leave()
+        finally:
+            connection.close()
+
+    def _take(self) -> tuple[Job, bool] | None:
+        """The next job and whether it is a turn; None when this thread is not needed any more."""
+        with self._changed:
+            self._idle += 1
+            try:
+                while True:
+                    if self._calls:
+                        return self._calls.popleft(), False
+                    if self._turns and self._at_work < self._size:
+                        self._at_work += 1
+                        return self._turns.popleft(), True
+                    if self._closing or not self._changed.wait(_IDLE):
+                        self._threads.discard(threading.current_thread())
+                        return None
+            finally:
+                self._idle -= 1
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._at_work -= 1
+            self._changed.notify()
+
+    def _refresh(self) -> None:
+        """Drop a connection that broke or is too old.
+
+        A maximal age of 0, Django's default, means "a request" there; here the thread's idling.
+        """
+        connection = connections[self._using]
+        aged = bool(connection.settings_dict.get("CONN_MAX_AGE"))
+        if connection.errors_occurred or aged:
+            connection.close_if_unusable_or_obsolete()

@@ -1,0 +1,42 @@
+"""How the sites' streams stand at central, for `oplog_status`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .models import Offset
+
+
+def report(using: str) -> list[dict[str, Any]]:
+    """The streams that central's database `using` has met: a dict each, by source and stream.
+
+    docs/status.md explains the keys. Central cannot tell how much a site has not sent yet, so
+    there is no backlog here: the site's own status has it.
+    """
+    rows = Offset.objects.using(using).select_related("source")
+    return [_of(row) for row in rows.order_by("source__name", "stream")]
+
+
+def _of(row: Offset) -> dict[str, Any]:
+    return {
+        "source": row.source.name,
+        "stream": row.stream,
+        "epoch": bytes(row.epoch).hex()[:8],
+        "seq": row.seq,
+        "digest": bytes(row.digest).hex()[:8],
+        "state": "disabled" if row.source.disabled else row.state,
+        "address": row.source.address,
+        "connected_at": row.connected_at,
+        "last_seen": row.source.last_seen,
+        "applied_at": row.applied_at,
+        "records": row.records_applied,
+        "inserts_met": row.inserts_met,
+        "updates_missed": row.updates_missed,
+        "deletes_missed": row.deletes_missed,
+        "error_code": row.error_code,
+        "error": row.error,
+        "error_model": row.error_model,
+        "error_key": row.error_key,
+        "error_seq": row.error_seq,
+        "error_at": row.error_at,
+    }
