@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Min
@@ -43,7 +44,7 @@ def report(using: str) -> list[dict[str, Any]]:
 def _lag(using: str, acked: int, captured: int) -> float | None:
     """Seconds since the oldest unacked batch was numbered; None if that is not known yet."""
     waiting = Batch.objects.using(using).filter(last_seq__gt=acked)
-    oldest = waiting.aggregate(at=Min("made_at"))["at"]
+    oldest: datetime | None = waiting.aggregate(at=Min("made_at"))["at"]
     if oldest is None:
         return None if captured else 0.0
     return max(0.0, round((timezone.now() - oldest).total_seconds(), 1))
