@@ -38,7 +38,7 @@ class Settings:
     HANDSHAKE_TIMEOUT: float = 10.0
     CONNECT_TIMEOUT: float = 10.0
     BACKOFF_MAX: float = 60.0
-    POLL: float = 0.005
+    POLL: float = 0.02
     CONNECTIONS: int = 10_000
     APPLIERS: int = 4
     RECHECK: float = 60.0
