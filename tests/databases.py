@@ -84,6 +84,7 @@ class Databases:
             server = self._stack.enter_context(PostgreSQL())
             for name in ("site_pg", "central_pg"):
                 server.execute(f"CREATE DATABASE {name}")
+                server.execute("CREATE EXTENSION hstore", database=name)
             self._reach("postgresql", server.port)
             self._publish("SOCKSTREAM_TEST_POSTGRESQL", str(server.port))
 

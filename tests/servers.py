@@ -107,13 +107,13 @@ class Server:
         """The command line that serves until it is told to stop."""
         raise NotImplementedError
 
-    def connect(self) -> Any:
-        """A DB-API connection to the server's own database, in autocommit."""
+    def connect(self, database: str = "") -> Any:
+        """A DB-API connection in autocommit, to the server's own database unless one is named."""
         raise NotImplementedError
 
-    def execute(self, statement: str) -> None:
-        """Run one statement in the server's own database."""
-        connection = self.connect()
+    def execute(self, statement: str, database: str = "") -> None:
+        """Run one statement, in the server's own database unless one is named."""
+        connection = self.connect(database)
         try:
             connection.cursor().execute(statement)
         finally:
@@ -195,14 +195,14 @@ class PostgreSQL(Server):
         settings = [f"--{name}={value}" for name, value in options.items()]
         return [str(self.programs / "postgres"), "-D", str(self.folder / "data"), *settings]
 
-    def connect(self) -> Any:
+    def connect(self, database: str = "") -> Any:
         import psycopg
 
         return psycopg.connect(
             host=HOST,
             port=self.port,
             user="postgres",
-            dbname="postgres",
+            dbname=database or "postgres",
             autocommit=True,
             connect_timeout=5,
         )
@@ -265,11 +265,16 @@ class MariaDB(Server):
             "--skip-log-bin",
         ]
 
-    def connect(self) -> Any:
+    def connect(self, database: str = "") -> Any:
         import pymysql
 
         return pymysql.connect(
-            host=HOST, port=self.port, user="root", autocommit=True, connect_timeout=5
+            host=HOST,
+            port=self.port,
+            user="root",
+            database=database or None,
+            autocommit=True,
+            connect_timeout=5,
         )
 
     @property

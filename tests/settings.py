@@ -74,6 +74,7 @@ DATABASE_ROUTERS = ["tests.routers.Homes"]
 INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.auth",
+    "django.contrib.postgres",
     "polls",
     "tests.zoo",
     "tests.zoo_pg",
@@ -84,6 +85,7 @@ if importlib.util.find_spec("sockstream.receiver.checks"):
     INSTALLED_APPS.append("sockstream.receiver")
 
 # Tables made from the models as they are: no migrations of the test models to keep, and quicker.
-MIGRATION_MODULES = {"zoo": None, "zoo_pg": None}
+# Such tables are made first, and may point to none that a migration makes.
+MIGRATION_MODULES = {"auth": None, "contenttypes": None, "zoo": None, "zoo_pg": None}
 
 SOCKSTREAM = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}
