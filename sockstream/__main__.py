@@ -1,0 +1,9 @@
+"""`python -m sockstream` is `sockstream`."""
+
+from __future__ import annotations
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

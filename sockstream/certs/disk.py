@@ -1,0 +1,160 @@
+"""Files that are there whole or not at all, and pairs of them that belong together.
+
+A certificate and its key are two files, and no file system renames two at once. So both are
+staged as NAME.crt.new and NAME.key.new first, then the key is put in its place, then the
+certificate. After a crash in between, the staged file that is left fits what is in place, and
+`recover` puts it there too. After an earlier one, it fits nothing, and is thrown away.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from ..exceptions import ConfigError
+from .authority import Pair
+
+STAGED = ".new"
+PRIVATE = 0o600
+PUBLIC = 0o644
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make `folder` if need be, and hold it alone. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put a public file in the place of whatever is there. Raises OSError."""
+    staged = _stage(path, data, PUBLIC)
+    staged.replace(path)
+    _sync(path.parent)
+
+
+def create_pair(folder: Path, name: str, pair: Pair) -> None:
+    """Write NAME.key and NAME.crt, both new.
+
+    Raises ConfigError if one of them is there already, OSError.
+    """
+    key, cert = folder / f"{name}.key", folder / f"{name}.crt"
+    for path in (key, cert):
+        if os.path.lexists(path):
+            raise _in_the_way(path)
+    staged_key, staged_cert = _stage_pair(folder, name, pair)
+    try:
+        _move_new(staged_key, key)
+        try:
+            _move_new(staged_cert, cert)
+        except OSError:
+            key.unlink()
+            raise
+    except FileExistsError as error:
+        raise _in_the_way(Path(error.filename2)) from error
+    finally:
+        staged_key.unlink(missing_ok=True)
+        staged_cert.unlink(missing_ok=True)
+    _sync(folder)
+
+
+def replace_pair(folder: Path, name: str, pair: Pair) -> None:
+    """Put a pair in the place of NAME.key and NAME.crt. Raises OSError."""
+    staged_key, staged_cert = _stage_pair(folder, name, pair)
+    staged_key.replace(folder / f"{name}.key")
+    staged_cert.replace(folder / f"{name}.crt")
+    _sync(folder)
+
+
+def recover(folder: Path) -> list[str]:
+    """Finish or undo what a crash has interrupted; the names whose pairs were finished.
+
+    Only under the lock: the staged files of somebody else would look like those of a crash.
+    """
+    staged = sorted(folder.glob(f"*{STAGED}"))
+    names = dict.fromkeys(path.name.removesuffix(STAGED).rpartition(".")[0] for path in staged)
+    finished = [name for name in names if _finish(folder, name)]
+    for path in staged:
+        path.unlink(missing_ok=True)
+    return finished
+
+
+def belong_together(cert: Path, key: Path) -> bool:
+    """Whether both files are there, parse, and hold the two halves of one key."""
+    try:
+        public = x509.load_pem_x509_certificate(cert.read_bytes()).public_key()
+        private = load_pem_private_key(key.read_bytes(), password=None).public_key()
+    except (FileNotFoundError, ValueError, TypeError):
+        return False
+    encodings = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return public.public_bytes(*encodings) == private.public_bytes(*encodings)
+
+
+def _finish(folder: Path, name: str) -> bool:
+    cert, key = folder / f"{name}.crt", folder / f"{name}.key"
+    staged_cert, staged_key = folder / f"{name}.crt{STAGED}", folder / f"{name}.key{STAGED}"
+    if belong_together(staged_cert, key):
+        staged_cert.replace(cert)
+    elif belong_together(cert, staged_key):
+        staged_key.replace(key)
+    else:
+        return False
+    _sync(folder)
+    return True
+
+
+def _stage_pair(folder: Path, name: str, pair: Pair) -> tuple[Path, Path]:
+    staged_key = _stage(folder / f"{name}.key", pair.key, PRIVATE)
+    try:
+        staged_cert = _stage(folder / f"{name}.crt", pair.cert, PUBLIC)
+    except OSError:
+        staged_key.unlink()
+        raise
+    _sync(folder)
+    return staged_key, staged_cert
+
+
+def _stage(path: Path, data: bytes, mode: int) -> Path:
+    staged = path.with_name(path.name + STAGED)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(staged, flags, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            staged.unlink()
+        raise
+    return staged
+
+
+def _move_new(source: Path, target: Path) -> None:
+    # A hard link, since a rename would silently replace a file that appeared in the meantime.
+    target.hardlink_to(source)
+    source.unlink()
+
+
+def _in_the_way(path: Path) -> ConfigError:
+    return ConfigError(f"{path} is there already", "Move it away; keys are never overwritten")
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
