@@ -1,0 +1,60 @@
+"""The sockets that central listens on."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import ExitStack
+
+from .. import tls
+
+_BACKLOG = 1_024
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on every address of `host` ("" for all of this machine), on one port.
+
+    Port 0 takes a free one. Raises SockstreamError.
+    """
+    with ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        missing: OSError | None = None
+        for family, address in _addresses(host, port):
+            taken = sockets[0].getsockname()[1] if sockets else port
+            try:
+                sockets.append(opened.enter_context(_listen(family, address, taken)))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise tls.explain(error, host, port, server=True) from error
+                missing = error
+        if not sockets:
+            assert missing is not None
+            raise tls.explain(missing, host, port, server=True) from missing
+        opened.pop_all()
+        return sockets
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (socket.gaierror, UnicodeError) as error:
+        raise tls.explain(error, host, port, server=True) from error
+    return list(dict.fromkeys((entry[0], str(entry[4][0])) for entry in found))
+
+
+def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((address, port))
+        listening.listen(_BACKLOG)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
