@@ -1,0 +1,67 @@
+"""One oplog_send a database."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from sockstream.exceptions import SockstreamError
+from sockstream.sender.lease import is_held, lease
+
+HOLDER = """
+import sys, django
+django.setup()
+from sockstream.sender.lease import lease
+with lease({alias!r}):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process_holding(alias: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER.format(alias=alias)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_sender_is_told_so(site: str) -> None:
+    with (
+        another_process_holding(site),
+        pytest.raises(SockstreamError, match="Another oplog_send runs"),
+        lease(site),
+    ):
+        pass
+
+
+def test_the_status_sees_the_holder_and_does_not_disturb_it(site: str) -> None:
+    assert not is_held(site)
+    with another_process_holding(site):
+        assert is_held(site)
+        assert is_held(site)
+    assert not is_held(site)
+
+
+def test_asking_does_not_keep_a_sender_out(site: str) -> None:
+    assert not is_held(site)
+    with another_process_holding(site):
+        pass
+
+
+def test_a_killed_holder_leaves_nothing_behind(site: str) -> None:
+    with another_process_holding(site) as holder:
+        holder.kill()
+        holder.wait()
+        with lease(site):
+            pass
