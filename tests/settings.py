@@ -5,11 +5,14 @@ The servers' ports and the folder of the SQLite files come from the environment,
 databases. SOCKSTREAM_TEST_DEFAULT names the alias that `default` stands for in a child process
 (`site_pg`, say, for `python -m django oplog_send --settings tests.settings`). Without it,
 `default` is an empty database: code that forgets `using` fails instead of working by chance.
+SOCKSTREAM_TEST_SETTINGS holds more keys of SOCKSTREAM for a child process, as JSON, and
+SOCKSTREAM_TEST_JOURNAL the journal mode of SQLite's files.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -27,14 +30,15 @@ PORTS = {
     "mysql": os.environ.get("SOCKSTREAM_TEST_MARIADB", ""),
 }
 DEFAULT_HOME = os.environ.get("SOCKSTREAM_TEST_DEFAULT", "")
-WAL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
+JOURNAL = os.environ.get("SOCKSTREAM_TEST_JOURNAL", "WAL")
+PRAGMAS = f"PRAGMA journal_mode = {JOURNAL}; PRAGMA synchronous = NORMAL"
 
 
 def _sqlite(name: str, **options: Any) -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": str(Path(FOLDER, f"{name}.sqlite3")) if FOLDER else ":memory:",
-        "OPTIONS": {"init_command": WAL, "timeout": 20, **options},
+        "OPTIONS": {"init_command": PRAGMAS, "timeout": 20, **options},
     }
 
 
@@ -88,4 +92,5 @@ if importlib.util.find_spec("sockstream.receiver.checks"):
 # Such tables are made first, and may point to none that a migration makes.
 MIGRATION_MODULES = {"auth": None, "contenttypes": None, "zoo": None, "zoo_pg": None}
 
-SOCKSTREAM = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}
+SOCKSTREAM: dict[str, Any] = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}
+SOCKSTREAM |= json.loads(os.environ.get("SOCKSTREAM_TEST_SETTINGS", "{}"))
