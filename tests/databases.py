@@ -43,6 +43,7 @@ class Databases:
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._migrated: set[str] = set()
+        self._server: PostgreSQL | None = None
         self._failed: dict[str, Exception] = {}
 
     def folder(self) -> str:
@@ -87,12 +88,19 @@ class Databases:
     def postgresql(self) -> None:
         """Start PostgreSQL. It is never skipped: its server comes with the test requirements."""
         if "SOCKSTREAM_TEST_POSTGRESQL" not in os.environ:
-            server = self._stack.enter_context(PostgreSQL())
+            server = self._server = self._stack.enter_context(PostgreSQL())
             for name in ("site_pg", "central_pg"):
                 server.execute(f"CREATE DATABASE {name}")
                 server.execute("CREATE EXTENSION hstore", database=name)
             self._reach("postgresql", server.port)
             self._publish("SOCKSTREAM_TEST_POSTGRESQL", str(server.port))
+
+    def new_postgresql(self, name: str) -> str:
+        """Make an empty database beside the others, with no alias; its URL."""
+        self.postgresql()
+        assert self._server is not None
+        self._server.execute(f'CREATE DATABASE "{name}"')
+        return f"postgresql://postgres@{self._server.address}/{name}"
 
     def mariadb(self) -> None:
         """Start MariaDB, or skip the test that asks for it if there is none on this machine."""
