@@ -54,7 +54,7 @@ class OffsetAdmin(ReadOnlyAdmin):
     )
     list_filter = ("state", "error_code")
     list_select_related = ("source",)
-    exclude = ("epoch", "digest", "instance", "host_id", "fence")
+    exclude = ("epoch", "digest", "instance", "former_instance", "fence")
 
 
 @admin.register(Owner)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Warning
+from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from ..conf import settings
@@ -19,14 +19,14 @@ _FULL = 2
 
 def check_models(
     app_configs: Sequence[AppConfig] | None = None, **_: Any
-) -> Iterable[CheckMessage]:
+) -> Iterable[checks.CheckMessage]:
     """E101: MODELS can't be read. W101: models whose keys collide when two sites write them."""
     try:
         models = captured_models(settings())
     except ConfigError as error:
-        return [Error(error.words, hint=error.mend, id="sockstream.E101")]
+        return [checks.Error(error.words, hint=error.mend, id="sockstream.E101")]
     return [
-        Warning(
+        checks.Warning(
             f"{model._meta.label} has keys that two sites can both give: "
             "central takes it from the first one only",
             hint="Give it a UUID primary key, or a unique UUIDField",
@@ -42,28 +42,28 @@ def check_databases(
     app_configs: Sequence[AppConfig] | None = None,
     databases: Sequence[str] | None = None,
     **_: Any,
-) -> Iterable[CheckMessage]:
+) -> Iterable[checks.CheckMessage]:
     """E102: SQLite forgets acked records at a power loss. W102: readers and the applier wait."""
-    messages: list[CheckMessage] = []
+    messages: list[checks.CheckMessage] = []
     for alias in databases or ():
         if connections[alias].vendor == "sqlite" and router.allow_migrate_model(alias, Offset):
             messages += _check_sqlite(alias)
     return messages
 
 
-def _check_sqlite(alias: str) -> Iterable[CheckMessage]:
+def _check_sqlite(alias: str) -> Iterable[checks.CheckMessage]:
     with connections[alias].cursor() as cursor:
         synchronous = cursor.execute("PRAGMA synchronous").fetchone()[0]
         journal = cursor.execute("PRAGMA journal_mode").fetchone()[0]
     if synchronous < _FULL:
-        yield Error(
+        yield checks.Error(
             f"The SQLite database {alias!r} does not wait for the disk at a commit: "
             "after a power loss, central may lack what it has acked",
             hint='Add "PRAGMA synchronous=FULL" to its OPTIONS["init_command"]',
             id="sockstream.E102",
         )
     if journal not in ("wal", "memory"):
-        yield Warning(
+        yield checks.Warning(
             f"The SQLite database {alias!r} uses the journal mode {journal}: "
             "readers of central wait while records are applied",
             hint='Add "PRAGMA journal_mode=WAL" to its OPTIONS["init_command"]',

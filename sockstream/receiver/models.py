@@ -45,7 +45,7 @@ class Offset(models.Model):
     confirmed = models.BooleanField(default=True)
     fence = models.BigIntegerField(default=0)
     instance = models.BinaryField(default=b"")
-    host_id = models.BinaryField(default=b"")
+    former_instance = models.BinaryField(default=b"")
     flips = models.PositiveIntegerField(default=0)
     flips_since = models.DateTimeField(null=True)
     state = models.CharField(max_length=20, choices=State.choices, default=State.IDLE)

@@ -1,0 +1,141 @@
+"""What can go wrong while applying, whose fault it is, and how a database says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, OperationalError
+
+from ..wire.errors import WireError
+
+_SQLITE = {
+    5: "retry",
+    6: "retry",
+    7: "retry",
+    8: "db-readonly",
+    9: "retry",
+    10: "db-unavailable",
+    13: "disk-full",
+    14: "db-unavailable",
+    15: "retry",
+}
+_POSTGRESQL = {
+    "08": "db-unavailable",
+    "25006": "db-readonly",
+    "40": "retry",
+    "53100": "disk-full",
+    "53": "db-unavailable",
+    "55P03": "retry",
+    "57": "db-unavailable",
+    "58": "db-unavailable",
+}
+_MYSQL = {
+    1020: "retry",
+    1021: "disk-full",
+    1040: "db-unavailable",
+    1053: "db-unavailable",
+    1114: "disk-full",
+    1205: "retry",
+    1213: "retry",
+    1290: "db-readonly",
+    1792: "db-readonly",
+    2006: "db-unavailable",
+    2013: "db-unavailable",
+}
+_SHOWN = 200
+
+
+class Fenced(Exception):
+    """A newer session owns the stream; what this one did since its last commit is rolled back."""
+
+
+class Retry(Exception):
+    """The database could not do it now; no record is at fault. `error` has the code and words."""
+
+    def __init__(self, error: WireError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class Stopped(Exception):
+    """A record cannot be applied. What came before it is committed, and the stop is noted."""
+
+    def __init__(self, error: WireError, model: str, key: str, seq: int) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.model = model
+        self.key = key
+        self.seq = seq
+
+
+class Refusal(Exception):
+    """Why records can't be applied, found before the database was asked. `code` is the wire's."""
+
+    def __init__(self, code: str, words: str, mend: str = "") -> None:
+        super().__init__(words)
+        self.code = code
+        self.words = words
+        self.mend = mend
+
+
+class RecordFault(Exception):
+    """The record that is at fault; the cause is what it met."""
+
+    def __init__(self, model: str, key: str, seq: int) -> None:
+        super().__init__(f"{model} {key} (seq {seq})")
+        self.model = model
+        self.key = key
+        self.seq = seq
+
+
+# What a record can bring about. The last three are what drivers raise for a value that fits no
+# column at all, such as an integer of more than 64 bits.
+BLAMED = (Refusal, DatabaseError, OverflowError, ValueError, TypeError)
+
+
+def transient(error: BaseException) -> WireError | None:
+    """The error to tell the site if the database only failed for now; None if a record did it."""
+    if not isinstance(error, DatabaseError | InterfaceError):
+        return None
+    code = _code(error)
+    return WireError(code, f"Central's database: {words_of(error)}") if code else None
+
+
+def _code(error: BaseException) -> str | None:
+    cause = error.__cause__ or error
+    if (number := getattr(cause, "sqlite_errorcode", None)) is not None:
+        return _SQLITE.get(number & 0xFF)
+    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
+        return _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2])
+    number = cause.args[0] if cause.args else None
+    if isinstance(number, int):
+        return _MYSQL.get(number)
+    # A driver that lost its connection has no state to tell.
+    return "db-unavailable" if isinstance(error, OperationalError | InterfaceError) else None
+
+
+def blame(error: BaseException, seq: int) -> WireError:
+    """The error to tell the site about the record `seq`."""
+    if isinstance(error, Refusal):
+        return WireError(error.code, error.words, error.mend, seq)
+    return WireError("record-refused", words_of(error), "See oplog_status at central", seq)
+
+
+def words_of(error: BaseException) -> str:
+    """The database's own words, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def shown(key: Sequence[Any]) -> str:
+    """A key for people to read: the parts of its wire value, comma-separated."""
+    return ", ".join(_part(value) for value in key)[:_SHOWN]
+
+
+def _part(value: Any) -> str:
+    if isinstance(value, bytes):
+        return str(UUID(bytes=value)) if len(value) == 16 else value.hex()
+    if isinstance(value, list | tuple):
+        return f"({shown(value)})"
+    return str(value)
