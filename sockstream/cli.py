@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import __version__
-from .certs import store
+from .certs import index, store
 from .exceptions import ConfigError, SockstreamError
 
 FOLDER = "certs"
@@ -34,6 +34,8 @@ def _certs(options: argparse.Namespace) -> int:
     action = options.action
     if action == "list":
         print(_table(folder, now))
+        if store.is_unfinished(folder):
+            print("An earlier change was interrupted. This finishes it: sockstream certs")
         return 0
     makes = action in (None, "server", "client")
     with store.opened(folder, now, days=options.days if makes else None) as opened:
@@ -54,9 +56,10 @@ def _certs(options: argparse.Namespace) -> int:
 
 
 def _table(folder: Path, now: datetime) -> str:
+    ca = store.authority_of(folder)
+    authority = index.Issued(store.CA, "authority", (), ca.serial_number, ca.not_valid_after_utc)
     rows = [("NAME", "KIND", "SERIAL", "EXPIRES", "REVOKED", "NOTE")]
-    for entry, in_use in store.listed(folder, now):
-        expired = "expired" if entry.not_after <= now else ""
+    for entry, in_use in [(authority, True), *store.listed(folder, now)]:
         rows.append(
             (
                 entry.name,
@@ -64,7 +67,7 @@ def _table(folder: Path, now: datetime) -> str:
                 f"{entry.serial:x}",
                 f"{entry.not_after:%Y-%m-%d}",
                 f"{entry.revoked:%Y-%m-%d}" if entry.revoked else "-",
-                expired if in_use else "not in use",
+                ("expired" if entry.not_after <= now else "") if in_use else "not here",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -47,6 +47,8 @@ _ALERTS = {
     "UNSUPPORTED_CERTIFICATE": "tls-wrong-purpose",
 }
 _REASONS = {
+    # Raised by Python, not by OpenSSL.
+    "Closed before TLS handshake with data in recv buffer.": "connection-lost",
     "HTTP_REQUEST": "tls-not-tls",
     "HTTPS_PROXY_REQUEST": "tls-not-tls",
     "NO_PROTOCOLS_AVAILABLE": "tls-version",
@@ -70,6 +72,7 @@ _ERRNOS = {
     errno.ENETDOWN: "unreachable",
     errno.ENETUNREACH: "unreachable",
     errno.ENFILE: "too-many-files",
+    errno.ENOTCONN: "connection-lost",
     errno.EPERM: "forbidden",
     errno.EPIPE: "connection-lost",
     errno.ETIMEDOUT: "timeout",
@@ -220,7 +223,8 @@ def _tls_code(exc: ssl.SSLError) -> tuple[str, bool]:
         return _VERIFY_CODES.get(exc.verify_code, "tls-certificate"), False
     if isinstance(exc, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return "connection-lost", False
-    reason = exc.reason or ""
+    # An error that OpenSSL did not raise has no reason.
+    reason = getattr(exc, "reason", None) or ""
     _, alert, what = reason.partition("ALERT_")
     if alert:
         return _ALERTS.get(what, "tls-failed"), True
@@ -230,8 +234,8 @@ def _tls_code(exc: ssl.SSLError) -> tuple[str, bool]:
 def _why(exc: BaseException) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return exc.verify_message.rstrip(".")
-    if isinstance(exc, ssl.SSLError) and exc.reason:
-        return exc.reason.lower().replace("_", " ")
+    if reason := getattr(exc, "reason", None):
+        return str(reason).lower().replace("_", " ")
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror
     return str(exc) or type(exc).__name__

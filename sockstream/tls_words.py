@@ -144,7 +144,10 @@ AT_CENTRAL: dict[str, Told] = {
         "The peer at {where} has shown no certificate",
         "If it is a site, make it one: sockstream certs client NAME",
     ),
-    "tls-revoked": ("The certificate of the peer at {where} is revoked", ""),
+    "tls-revoked": (
+        "The certificate of the peer at {where} is revoked",
+        "If it was by mistake, renew it: sockstream certs renew NAME",
+    ),
     "tls-certificate": (
         "The certificate of the peer at {where} is not accepted: {why}",
         "If it is a site, make it another: sockstream certs client NAME",

@@ -1,7 +1,7 @@
 """Files that are there whole or not at all, and pairs of them that belong together.
 
 A certificate and its key are two files, and no file system renames two at once. So both are
-staged as NAME.crt.new and NAME.key.new first, then the key is put in its place, then the
+staged beside their places first, then the key is put in its place, then the
 certificate. After a crash in between, the staged file that is left fits what is in place, and
 `recover` puts it there too. After an earlier one, it fits nothing, and is thrown away.
 """
@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ..exceptions import ConfigError
 from .authority import Pair
 
-STAGED = ".new"
+STAGED = ".sockstream-new"
 PRIVATE = 0o600
 PUBLIC = 0o644
 
@@ -127,11 +127,13 @@ def _stage_pair(folder: Path, name: str, pair: Pair) -> tuple[Path, Path]:
 
 
 def _stage(path: Path, data: bytes, mode: int) -> Path:
+    """Write a file beside `path`. It belongs to whom the file in `path` belongs to."""
     staged = path.with_name(path.name + STAGED)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(staged, flags, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            _give_to_owner_of(path, file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -140,6 +142,14 @@ def _stage(path: Path, data: bytes, mode: int) -> Path:
             staged.unlink()
         raise
     return staged
+
+
+def _give_to_owner_of(path: Path, descriptor: int) -> None:
+    # Root renews the key of a service that runs as somebody else.
+    with suppress(FileNotFoundError):
+        before = path.stat()
+        if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, before.st_uid, before.st_gid)
 
 
 def _move_new(source: Path, target: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -30,7 +30,7 @@ def opened(folder: Path, now: datetime, *, days: int | None = None) -> Iterator[
     `days`: make an authority if there is none, good for at least that long.
     Raises ConfigError for what a person has to mend, OSError for what the disk refuses.
     """
-    if days is None and not folder.is_dir():
+    if days is None and not (folder / f"{CA}.crt").exists():
         raise _no_authority(folder)
     with disk.locked(folder):
         done = [f"Finished the interrupted change of {name}" for name in disk.recover(folder)]
@@ -188,17 +188,30 @@ def listed(folder: Path, now: datetime) -> list[tuple[Issued, bool]]:
     Changes nothing and needs no private key. What is revoked is what the CRL says.
     Raises ConfigError, OSError.
     """
-    cert = _certificate(folder / f"{CA}.crt")
-    if cert is None:
-        raise _no_authority(folder)
+    cert = authority_of(folder)
     current = {entry.serial: entry for entry in in_use(folder, cert)}
     everything = {entry.serial: entry for entry in index.load(folder)} | current
-    revoked = revocation.parsed(folder / CRL, [cert]).revoked
+    revoked = _revoked(folder, cert)
     return [
         (replace(entry, revoked=revoked.get(serial)), serial in current)
         for serial, entry in sorted(everything.items(), key=lambda item: item[1].name)
         if serial in current or entry.not_after > now
     ]
+
+
+def authority_of(folder: Path) -> x509.Certificate:
+    """The certificate of the authority in `folder`. Raises ConfigError if there is none."""
+    cert = _certificate(folder / f"{CA}.crt")
+    if cert is None:
+        raise _no_authority(folder)
+    return cert
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether something was interrupted that opening the store would finish."""
+    revoked = _revoked(folder, authority_of(folder))
+    lost = any(e.revoked and e.serial not in revoked for e in index.load(folder))
+    return lost or any(folder.glob(f"*{disk.STAGED}"))
 
 
 def in_use(folder: Path, authority: x509.Certificate) -> Iterator[Issued]:
@@ -242,6 +255,13 @@ def _load_authority(folder: Path, now: datetime) -> Authority:
             "Start another one elsewhere with --out, and make all certificates anew",
         )
     return authority
+
+
+def _revoked(folder: Path, authority: x509.Certificate) -> Mapping[int, datetime]:
+    try:
+        return revocation.parsed(folder / CRL, [authority]).revoked
+    except FileNotFoundError:
+        return {}
 
 
 def _certificate(path: Path) -> x509.Certificate | None:
