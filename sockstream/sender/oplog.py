@@ -54,6 +54,17 @@ def append(batch: records.Batch, using: str, now: datetime) -> None:
 
     Raises SockstreamError if the head is not where the batch begins: another sequencer was here.
     """
+    moved = (
+        Stream.objects.using(using)
+        .filter(id=1, seq=batch.first_seq - 1)
+        .update(seq=batch.last_seq, digest=batch.digest_after)
+    )
+    if not moved:
+        raise SockstreamError(
+            "sequencer-fenced",
+            f"The oplog of database {using!r} was moved by another process",
+            "Run one oplog_send a database",
+        )
     Batch.objects.using(using).create(
         first_seq=batch.first_seq,
         last_seq=batch.last_seq,
@@ -66,17 +77,6 @@ def append(batch: records.Batch, using: str, now: datetime) -> None:
         digest_after=batch.digest_after,
         made_at=now,
     )
-    moved = (
-        Stream.objects.using(using)
-        .filter(id=1, seq=batch.first_seq - 1)
-        .update(seq=batch.last_seq, digest=batch.digest_after)
-    )
-    if not moved:
-        raise SockstreamError(
-            "sequencer-fenced",
-            f"The oplog of database {using!r} was moved by another process",
-            "Run one oplog_send a database",
-        )
 
 
 def read(seq: int, using: str, limit: int) -> list[records.Batch]:
@@ -135,14 +135,7 @@ def digest_at(seq: int, using: str) -> bytes | None:
             at_border.digest_after if at_border.last_seq == seq else at_border.digest_before
         )
     inside = batches.filter(first_seq__lte=seq, last_seq__gt=seq).first()
-    return _digest_inside(_loaded(inside), seq) if inside is not None else None
-
-
-def _digest_inside(batch: records.Batch, seq: int) -> bytes | None:
-    for segment in records.segments(batch):
-        if segment.last_seq == seq:
-            return segment.digest_after
-    return None
+    return records.digest_at(_loaded(inside), seq) if inside is not None else None
 
 
 def note_ack(seq: int, using: str) -> None:

@@ -53,6 +53,7 @@ class Road:
         self.welcomed = False
         self.announced = False
         self.central = ""
+        self.warning: WireError | None = None
         self.acked = 0
         self.applying = 0
         self._cursor = 0
@@ -184,14 +185,16 @@ class Road:
     def _start(self, welcome: sending.Welcome) -> None:
         at_offset = oplog.digest_at(welcome.offset, self.using)
         held = oplog.held(self.using)
+        acked = oplog.stream(self.using).acked_seq
         try:
-            handshake.judge_welcome(welcome, at_offset, held.first, held.last)
+            found = handshake.judge_welcome(welcome, at_offset, held.first, held.last, acked=acked)
         except WireError as error:
             self.session.fail(error, time.monotonic())
             self._pass_on()
             raise
         oplog.note_session(welcome.session, self.using)
-        self._cursor = welcome.offset + 1
+        self.warning = found.warning
+        self._cursor = found.next_seq
         self.session.confirm(self._cursor, welcome.digest, time.monotonic())
         self.acked, self.central, self.welcomed = welcome.offset, welcome.central, True
 

@@ -25,12 +25,14 @@ from django.utils import timezone
 from ..conf import Settings
 from ..exceptions import SockstreamError
 from ..wire import records
+from ..wire.errors import WireError
 from . import oplog
 from .capture import decode
 from .models import Capture, CaptureLayout
 
 OPS = {"I": records.INSERT, "U": records.UPDATE, "D": records.DELETE}
 _PASS_RECORDS = 10_000
+_KEPT = "It stays captured, and so does what came after it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +142,15 @@ class Sequencer:
         self, rows: list[tuple[Any, ...]], first_seq: int, digest: bytes, *, open_: bool
     ) -> records.Batch:
         builder = records.BatchBuilder(first_seq, digest)
-        for _, op, layout_id, data in rows:
-            known = self._layouts.get(layout_id) or self._layout(layout_id)
-            builder.add(OPS[op], known.layout, known.decoder.values(op, data))
-        if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
-            raise self._too_large(rows[0], builder.size)
-        if not open_:
-            builder.end_group()
-        return builder.build(open=open_)
+        try:
+            for _, op, layout_id, data in rows:
+                known = self._layouts.get(layout_id) or self._layout(layout_id)
+                builder.add(OPS[op], known.layout, known.decoder.values(op, data))
+            if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
+                raise self._too_large(rows[0], builder.size)
+            return builder.build(open=open_)
+        except WireError as error:
+            raise SockstreamError(error.code, error.words, error.mend or _KEPT) from error
 
     def _layout(self, layout_id: int) -> _Layout:
         row = CaptureLayout.objects.using(self.using).get(id=layout_id)
@@ -160,7 +163,7 @@ class Sequencer:
             "record-too-large",
             f"Captured row {row[0]} of {self._layouts[row[2]].layout.model} takes {size} bytes, "
             f"more than MAX_RECORD ({self.settings.MAX_RECORD})",
-            "Raise MAX_RECORD here and MAX_FRAME at both ends; nothing was lost",
+            f"Raise MAX_RECORD here and MAX_FRAME at both ends. {_KEPT}",
         )
 
     def _remove(self, ids: list[int]) -> None:

@@ -140,6 +140,8 @@ class Service:
                 road.announced = True
                 oplog.note_state(self.using, "connected", peer=road.central)
                 self._report.say(f"Connected to {road.central}, which has all up to {road.acked}")
+                if road.warning is not None:
+                    self._report.trouble(SockstreamError(road.warning.code, str(road.warning)))
             if road.acked > (self._acked or 0):
                 self._backoff.reset()
             self._acked = road.acked
