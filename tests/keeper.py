@@ -8,19 +8,25 @@ and its folder removed, so that no way of ending a test run leaves anything behi
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 STOP_WITHIN = 15.0
 
 
 def main() -> int:
-    """Read one line of JSON (what to run, where, as whom), then wait for the input's end."""
+    """Read one line of JSON (what to run, where, as whom), then wait for the input's end.
+
+    Exits 1, and leaves the folder with its log to whoever asks, if the server ends by itself.
+    """
     order = json.loads(sys.stdin.readline())
     folder = Path(order["folder"])
+    asked = threading.Event()
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             order["command"],
@@ -32,20 +38,27 @@ def main() -> int:
             group=order["group"],
             extra_groups=None if order["user"] is None else [],
         )
-        sys.stdin.read()
-        stop(server, signal.Signals(order["stop"]))
+        how = signal.Signals(order["stop"])
+        threading.Thread(target=stop_at_the_end, args=(server, how, asked), daemon=True).start()
+        server.wait()
+    if not asked.is_set():
+        return 1
     shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
-def stop(server: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    """End the server by its process id: `how` first, SIGKILL after STOP_WITHIN seconds."""
+def stop_at_the_end(
+    server: subprocess.Popen[bytes], how: signal.Signals, asked: threading.Event
+) -> None:
+    """When the input ends, end the server: `how` first, SIGKILL after STOP_WITHIN seconds."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    asked.set()
     server.send_signal(how)
     try:
         server.wait(STOP_WITHIN)
     except subprocess.TimeoutExpired:
         server.kill()
-        server.wait()
 
 
 if __name__ == "__main__":

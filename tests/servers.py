@@ -67,7 +67,7 @@ class Server:
         try:
             self.prepare()
             self._keeper = self._keep(self.command())
-            self._await()
+            self._await(self._keeper)
         except BaseException:
             self.stop()
             raise
@@ -138,14 +138,14 @@ class Server:
         keeper.stdin.flush()
         return keeper
 
-    def _await(self) -> None:
+    def _await(self, keeper: subprocess.Popen[str]) -> None:
         deadline = time.monotonic() + READY_WITHIN
         while True:
             try:
                 self.connect().close()
                 return
             except self.not_ready as error:
-                if time.monotonic() > deadline:
+                if keeper.poll() is not None or time.monotonic() > deadline:
                     words = f"{self.command()[0]} does not answer: {self.log()}"
                     raise RuntimeError(words) from error
             time.sleep(POLL)
