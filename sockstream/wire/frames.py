@@ -7,6 +7,7 @@ import struct
 from .errors import WireError
 
 _LENGTH = struct.Struct(">I")
+LENGTH_SIZE = _LENGTH.size
 
 
 def encode(body: bytes) -> bytes:
