@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from .. import tls
 
@@ -12,7 +13,8 @@ _BACKLOG = 1_024
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
-def listen(host: str, port: int) -> list[socket.socket]:
+@contextmanager
+def listen(host: str, port: int) -> Iterator[list[socket.socket]]:
     """Sockets that listen on every address of `host` ("" for all of this machine), on one port.
 
     Port 0 takes a free one. Raises SockstreamError.
@@ -25,14 +27,22 @@ def listen(host: str, port: int) -> list[socket.socket]:
             try:
                 sockets.append(opened.enter_context(_listen(family, address, taken)))
             except OSError as error:
-                if error.errno not in _NOT_HERE:
-                    raise tls.explain(error, host, port, server=True) from error
                 missing = error
-        if not sockets:
-            assert missing is not None
+                if error.errno not in _NOT_HERE:
+                    break
+        if missing is not None and (not sockets or missing.errno not in _NOT_HERE):
             raise tls.explain(missing, host, port, server=True) from missing
-        opened.pop_all()
-        return sockets
+        yield sockets
+
+
+def shown(sockets: list[socket.socket]) -> str:
+    """The addresses that they listen on, for people."""
+    return ", ".join(dict.fromkeys(host_port(*sock.getsockname()[:2]) for sock in sockets))
+
+
+def host_port(host: str, port: int) -> str:
+    """HOST:PORT, or [HOST]:PORT for IPv6."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:

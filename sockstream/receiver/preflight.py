@@ -1,0 +1,29 @@
+"""What has to be so before central may listen."""
+
+from __future__ import annotations
+
+import logging
+
+from ..conf import Settings
+from ..management import require_migrations
+from ..rows import captured_models
+from . import checks
+
+logger = logging.getLogger("sockstream.receiver")
+
+
+def require_ready(using: str, settings: Settings) -> None:
+    """Check the models and the database `using`.
+
+    Raises SockstreamError: an unknown model, migrations not applied, a database that does not
+    answer. What only makes an ack worth less is logged.
+    """
+    models = captured_models(settings)
+    labels = {model._meta.app_label for model in models}
+    require_migrations(using, {"sockstream_receiver", *labels})
+    if not checks.synchronous_enough(using):
+        logger.warning(
+            "The SQLite database %r does not wait for the disk: after a power loss it may lack "
+            "what was acked. Set PRAGMA synchronous=FULL in its OPTIONS",
+            using,
+        )

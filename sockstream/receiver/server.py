@@ -1,0 +1,272 @@
+"""Central's server: accepts sites, knows which link has which stream, and ends in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from functools import partial
+from importlib import import_module
+from typing import Any, TypeVar
+
+from django.db import Error as DatabaseError
+
+from .. import tls
+from ..conf import Settings
+from ..exceptions import SockstreamError
+from ..management import Paths, Stop
+from ..rows import captured_models, describe, fingerprint
+from ..wire.errors import WireError
+from ..wire.limits import Limits
+from ..wire.messages import Hello
+from . import faults, offsets, progress, sources
+from .applier import Applier
+from .connection import Connection
+from .link import Link
+from .pool import Pool
+from .refusals import Refusals
+from .streams import StreamQueue
+from .windows import Windows
+
+T = TypeVar("T")
+
+_WINDOWS = 32
+_GOODBYES = 3.0
+
+logger = logging.getLogger("sockstream.receiver")
+
+
+class Server:
+    """What all links share. `serve` returns after a stop was requested and all is in order."""
+
+    def __init__(
+        self, context: ssl.SSLContext, files: Paths, using: str, settings: Settings
+    ) -> None:
+        self.context = context
+        self.using = using
+        self.settings = settings
+        self.limits = Limits(
+            frame=settings.MAX_FRAME,
+            window=settings.WINDOW,
+            heartbeat=settings.HEARTBEAT,
+            handshake=settings.HANDSHAKE_TIMEOUT,
+        )
+        self.name = socket.gethostname()
+        self.own_not_after: datetime = tls.own_not_after(files.cert)
+        self.windows = Windows(settings.WINDOW, _WINDOWS * settings.WINDOW)
+        self.pool = Pool(using, settings.APPLIERS)
+        self.refusals = Refusals()
+        self.loop: asyncio.AbstractEventLoop
+        models = captured_models(settings)
+        self._schema = fingerprint(describe(model) for model in models)
+        self._files = files
+        self._connections: set[Connection] = set()
+        self._links: set[Link] = set()
+        self._holders: dict[tuple[str, str], Link] = {}
+        self._applied: dict[str, int] = {}
+        self._draining = False
+
+    def run(self, sockets: Iterable[socket.socket], stop: Stop) -> None:
+        """Serve on these sockets until `stop` is requested, with uvloop if it is installed."""
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self.serve(sockets, stop))
+
+    async def serve(self, sockets: Iterable[socket.socket], stop: Stop) -> None:
+        """Accept, and drain once `stop` is requested."""
+        self.loop = asyncio.get_running_loop()
+        self.loop.set_exception_handler(_complain)
+        servers = [
+            await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=1_024)
+            for sock in sockets
+        ]
+        looking = self.loop.create_task(self._look_again())
+        await self._asked(stop)
+        logger.info("Stopping (%s): what is being applied is finished first", stop.reason)
+        looking.cancel()
+        for server in servers:
+            server.close()
+        await self._drain()
+        self.pool.close()
+        self.refusals.flush(float("inf"))
+        for name, offset in sorted(self._applied.items()):
+            logger.info("%s: applied up to %d", name, offset)
+        logger.info("Stopped")
+
+    async def _asked(self, stop: Stop) -> None:
+        asked = self.loop.create_future()
+
+        def heard() -> None:
+            self.loop.remove_reader(stop.fileno())
+            asked.set_result(None)
+
+        self.loop.add_reader(stop.fileno(), heard)
+        await asked
+
+    async def _drain(self) -> None:
+        self._draining = True
+        links = list(self._links)
+        for link in links:
+            link.leave("shutdown", random.uniform(1, 5))
+        for link in links:
+            await link.idle()
+        if overs := [link.over for link in links]:
+            await asyncio.wait(overs, timeout=_GOODBYES)
+            for link in links:
+                link.abandon()
+            await asyncio.wait(overs)
+        for connection in list(self._connections):
+            connection.close()
+        until = self.loop.time() + _GOODBYES
+        while self._connections and self.loop.time() < until:
+            await asyncio.sleep(0.01)
+
+    # What connections and links ask of the server.
+
+    def admit(self, connection: Connection) -> bool:
+        """Whether there is room for one more connection."""
+        if self._draining:
+            return False
+        if len(self._connections) >= self.settings.CONNECTIONS:
+            words = f"There are {len(self._connections)} connections already"
+            mend = 'Raise SOCKSTREAM["CONNECTIONS"] if these are all sites'
+            self.refused(connection, SockstreamError("too-many-connections", words, mend))
+            return False
+        self._connections.add(connection)
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is closed."""
+        self._connections.discard(connection)
+
+    def refused(self, connection: Connection, error: SockstreamError | WireError) -> None:
+        """Log a refusal."""
+        self.refusals.note(connection.host, connection.peer, error, self.loop.time())
+
+    def enter(self, link: Link) -> None:
+        """A site has shown its certificate."""
+        self._links.add(link)
+
+    def leave(self, link: Link) -> None:
+        """Nothing of the link is at work any more."""
+        self._links.discard(link)
+        key = link.source, link.stream
+        if self._holders.get(key) is link:
+            del self._holders[key]
+
+    def make_queue(self, link: Link, opened: offsets.Opened) -> StreamQueue:
+        """The way into the database for the stream that `link` has opened."""
+        return StreamQueue(
+            link.name,
+            Applier(opened.source, opened.stream, opened.fence, using=self.using),
+            partial(self._confirm, opened, link.peer, link.address),
+            link,
+            self.pool,
+            self.loop,
+        )
+
+    def _confirm(self, opened: offsets.Opened, peer: tls.Peer, address: str) -> None:
+        """In the pool, before the first batch."""
+        offsets.confirm(opened, using=self.using)
+        offsets.touch(
+            opened.source,
+            serial=peer.serial,
+            fingerprint=peer.fingerprint,
+            address=address,
+            using=self.using,
+        )
+
+    def note_stop(self, opened: offsets.Opened, error: WireError) -> None:
+        """Show in the status what a person has to mend."""
+        call = partial(
+            progress.note_stop, opened.source, opened.stream, opened.fence, self.using, error
+        )
+        self.pool.call(call)
+
+    async def close_stream(self, opened: offsets.Opened) -> None:
+        """Note that nobody is connected any more, if nobody newer is."""
+        try:
+            await self._in_pool(partial(offsets.leave, opened, using=self.using))
+        except DatabaseError as error:
+            logger.warning("The end of a link was not noted: %s", faults.words_of(error))
+
+    def note_applied(self, link: Link) -> None:
+        """Remember what to say at the end."""
+        self._applied[link.name] = link.offset
+
+    async def open_stream(self, link: Link, hello: Hello) -> offsets.Opened:
+        """Give the stream to `link`, which takes it from whoever has it.
+
+        Raises WireError: why the site may not send.
+        """
+        sources.check_certificate(link.peer, self._files)
+        await self._take_over(link)
+        call = partial(
+            offsets.open_stream, link.source, hello, using=self.using, schema=self._schema
+        )
+        try:
+            opened = await self._in_pool(call)
+        except DatabaseError as error:
+            failed = faults.transient(error)
+            if failed is None:
+                raise
+            raise failed from error
+        self._require_holder(link)
+        return opened
+
+    async def _take_over(self, link: Link) -> None:
+        """The transaction of the link before may hold the offset's row: it has to end first."""
+        key = link.source, link.stream
+        before, self._holders[key] = self._holders.get(key), link
+        if before is not None:
+            before.fail(fenced(), "taken over by a newer connection")
+            await before.over
+        self._require_holder(link)
+
+    def _require_holder(self, link: Link) -> None:
+        if self._holders.get((link.source, link.stream)) is not link:
+            raise fenced()
+
+    async def _in_pool(self, call: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self.pool.call(call))
+
+    async def _look_again(self) -> None:
+        """Now and then: may the sites that are connected go on?"""
+        while True:
+            await asyncio.sleep(self.settings.RECHECK)
+            self.refusals.flush(self.loop.time())
+            peers = [link.peer for link in self._links]
+            call = partial(sources.judge, peers, self._files, self.using)
+            try:
+                verdicts = await self._in_pool(call)
+            except DatabaseError as error:
+                logger.warning("The sources cannot be looked at: %s", faults.words_of(error))
+                continue
+            for link in list(self._links):
+                if (verdict := verdicts.get(link.peer)) is not None:
+                    link.fail(verdict, f"may not go on: {verdict.code}")
+
+
+def fenced() -> WireError:
+    """What a link hears that has lost its stream to a newer one."""
+    return WireError("fenced", "A newer connection has taken this stream over")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if importlib.util.find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return factory
+
+
+def _complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What asyncio would print with a traceback: one line, unless it is a bug."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        logger.warning("%s: %s", context["message"], error)
+    else:
+        logger.error("%s", context["message"], exc_info=error)
