@@ -104,13 +104,17 @@ def test_the_parent_would_have_said_nothing() -> None:
     assert parent.sock is None
 
 
+def send_for_a_while(link: Link) -> None:
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        link.emit(record_of(messages.Ping(1)))
+
+
 def test_a_connection_that_broke_raises_at_the_next_send(trust: Trust) -> None:
     with connected(trust) as (link, central):
         central.close()
-        end = time.monotonic() + DEADLINE
         with pytest.raises(OSError):  # noqa: PT011 - reset or broken pipe, as the kernel likes
-            while time.monotonic() < end:
-                link.emit(record_of(messages.Ping(1)))
+            send_for_a_while(link)
 
 
 def test_the_end_of_the_connection_is_seen(trust: Trust) -> None:
