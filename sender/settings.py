@@ -69,8 +69,8 @@ def _database() -> dict[str, Any]:
 
         database = dict(dj_database_url.parse(url))
     if database["ENGINE"].endswith("sqlite3"):
-        # Readers do not wait for the writer; a writer waits for its turn before it reads, and for the
-        # disk before it goes on: what was acked is still there after a power cut.
+        # Readers do not wait for the writer. A writer waits for its turn before it reads, and for
+        # the disk before it goes on: what was acked is still there after a power cut.
         database["OPTIONS"] = {
             "init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
             "transaction_mode": "IMMEDIATE",

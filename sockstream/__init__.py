@@ -1,3 +1,3 @@
-"""Carry every committed write of a Django site to central: in order, exactly once, over mutual TLS."""
+"""Carry every committed write of a Django site to central, in order, exactly once, over TLS."""
 
 __version__ = "0.1.0"
