@@ -19,7 +19,7 @@ from ..rows import captured_models, describe, fingerprint
 from ..wire import handshake, records, sending
 from ..wire.errors import WireError
 from ..wire.limits import Limits
-from ..wire.messages import Hello
+from ..wire.messages import Bye, Hello, Welcome
 from . import oplog
 from .link import Link
 
@@ -56,6 +56,7 @@ class Road:
         self.warning: WireError | None = None
         self.acked = 0
         self.applying = 0
+        self._bye: Bye | None = None
         self._cursor = 0
         self._last_sent_open = False
         self._ahead: deque[records.Batch] = deque()
@@ -163,8 +164,14 @@ class Road:
             self._handle(self.session.receive(data, time.monotonic()))
         if data == b"":
             self._handle(self.session.receive_eof(time.monotonic()))
-            raise PeerLeft("central closed the connection")
+        if self.session.closed:
+            raise self._peer_left()
         return arrived
+
+    def _peer_left(self) -> PeerLeft:
+        if self._bye is None:
+            return PeerLeft("Central closed the connection")
+        return PeerLeft(f"Central said bye ({self._bye.reason})", self._bye.retry_after)
 
     def _handle(self, events: list[sending.Event]) -> None:
         for event in events:
@@ -180,9 +187,10 @@ class Road:
                     self._pass_on()
                     raise error
                 case sending.PeerClosing(bye):
-                    raise PeerLeft(f"central said bye ({bye.reason})", bye.retry_after)
+                    # What is in flight is still acked; the session says when that is done.
+                    self._bye = bye
 
-    def _start(self, welcome: sending.Welcome) -> None:
+    def _start(self, welcome: Welcome) -> None:
         at_offset = oplog.digest_at(welcome.offset, self.using)
         held = oplog.held(self.using)
         acked = oplog.stream(self.using).acked_seq
