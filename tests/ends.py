@@ -20,8 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 from django.db import connections
+from django.db.models import Model
 
+from sockstream.conf import settings as ours
+from sockstream.rows import captured_models
 from tests.databases import Pair
 from tests.servers import HOST
 
@@ -54,6 +58,12 @@ class Certificates:
             "CERT": str(self.folder / f"{name}.crt"),
             "KEY": str(self.folder / f"{name}.key"),
         }
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Made once; import it into the conftest.py of a folder whose tests start processes."""
+    return Certificates.make(tmp_path_factory.mktemp("certificates"))
 
 
 class End:
@@ -313,7 +323,8 @@ def wait_until_applied(pair: Pair, within: float = 60.0) -> None:
         time.sleep(POLL)
 
 
-def close_connections(pair: Pair) -> None:
-    """Let go of both databases in this process."""
-    for alias in (pair.site, pair.central):
-        connections[alias].close()
+def shared_models(pair: Pair) -> list[type[Model]]:
+    """The captured models whose tables both ends have."""
+    tables = [set(connections[a].introspection.table_names()) for a in (pair.site, pair.central)]
+    models = captured_models(ours())
+    return [model for model in models if all(model._meta.db_table in t for t in tables)]

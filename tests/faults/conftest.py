@@ -1,0 +1,5 @@
+"""Fixtures of the tests that start real processes."""
+
+from __future__ import annotations
+
+from tests.ends import certificates  # noqa: F401
