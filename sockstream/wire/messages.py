@@ -6,25 +6,32 @@ version: unknown trailing ones are ignored. Everything else that is not as said 
 
 from __future__ import annotations
 
-import math
-import zlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Self, get_type_hints
 
 import msgpack  # type: ignore[import-untyped]
 
-from . import digest, frames
+from . import compression, frames
 from .bounded import unpack_one
+from .elements import (
+    MAX_TEXT,
+    Check,
+    Count,
+    Flag,
+    Interval,
+    Octets,
+    Octets16,
+    Octets16OrNone,
+    Positive,
+    Seconds,
+    Segments,
+    Tag,
+    Text,
+    Texts,
+)
 from .errors import Class, WireError
 from .limits import DEFAULT, Limits
-from .records import MAX_SEGMENTS, Batch, Segment
-
-CODECS = ("zlib",)
-_COMPRESSION_LEVEL = 1
-_MAX_COUNT = (1 << 63) - 1
-_MAX_TEXT = 4000
-_MAX_SECONDS = 1e9
+from .records import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +42,23 @@ class Hello:
     `highest_seq`, `schema` the fingerprint of the captured models.
     """
 
-    protocol_min: int
-    protocol_max: int
-    software: str
-    features: Sequence[str]
-    stream: str
-    epoch: bytes
-    parent_epoch: bytes
-    lowest_seq: int
-    highest_seq: int
-    acked_seq: int
-    last_session: int
-    instance: bytes
-    host_id: bytes
-    frame_limit: int
-    codecs: Sequence[str]
-    schema: bytes
-    digest: bytes
+    protocol_min: Positive
+    protocol_max: Positive
+    software: Text
+    features: Texts
+    stream: Text
+    epoch: Octets16
+    parent_epoch: Octets16OrNone
+    lowest_seq: Positive
+    highest_seq: Count
+    acked_seq: Count
+    last_session: Count
+    instance: Tag
+    host_id: Tag
+    frame_limit: Positive
+    codecs: Texts
+    schema: Tag
+    digest: Octets16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +69,41 @@ class Welcome:
     session may last, 0 for no end.
     """
 
-    protocol: int
-    central: str
-    session: int
-    offset: int
-    digest: bytes
-    window: int
-    frame_limit: int
-    codec: str
-    heartbeat: float
-    session_deadline: float
-    schema_verdict: str
+    protocol: Positive
+    central: Text
+    session: Positive
+    offset: Count
+    digest: Octets16
+    window: Positive
+    frame_limit: Positive
+    codec: Text
+    heartbeat: Interval
+    session_deadline: Seconds
+    schema_verdict: Text
 
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    code: str
-    words: str
-    mend: str
-    seq: int
-    model: str = ""
-    key: str = ""
-    class_: str = ""
+    code: Text
+    words: Text
+    mend: Text
+    seq: Count
+    model: Text = ""
+    key: Text = ""
+    class_: Text = ""
+
+    @classmethod
+    def of(cls, error: WireError) -> Self:
+        """The message that tells of `error`, its texts cut to what a message may hold."""
+        return cls(
+            _shortened(error.code),
+            _shortened(error.words),
+            _shortened(error.mend),
+            error.seq,
+            _shortened(error.model),
+            _shortened(error.key),
+            str(error.class_),
+        )
 
     @property
     def error(self) -> WireError:
@@ -103,39 +123,19 @@ class _Trouble:
         )
 
 
-def _trouble(error: WireError) -> tuple[str, str, str, int, str, str, str]:
-    return (
-        error.code,
-        _shortened(error.words),
-        _shortened(error.mend),
-        error.seq,
-        error.model,
-        _shortened(error.key),
-        str(error.class_),
-    )
-
-
 def _shortened(text: str) -> str:
     clean = text.encode("utf-8", "replace").decode()
-    return clean if len(clean) <= _MAX_TEXT else clean[: _MAX_TEXT - 3] + "..."
+    return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse(_Trouble):
     """Central will not talk with this site; it closes."""
 
-    @classmethod
-    def of(cls, error: WireError) -> Refuse:
-        return cls(*_trouble(error))
-
 
 @dataclass(frozen=True, slots=True)
 class Error(_Trouble):
     """Something went wrong; who sent it closes."""
-
-    @classmethod
-    def of(cls, error: WireError) -> Error:
-        return cls(*_trouble(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,9 @@ class Confirm:
     It will send from `first_seq` on.
     """
 
-    session: int
-    first_seq: int
-    digest: bytes
+    session: Positive
+    first_seq: Positive
+    digest: Octets16
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class Records:
     """One batch. Packed with `codec` if that makes it smaller; unpacked it is as it was."""
 
     batch: Batch
-    codec: str = ""
+    codec: Text = ""
 
     @property
     def raw_length(self) -> int:
@@ -170,29 +170,29 @@ class Ack:
     `credit`: the bytes that it has granted since the session began, all added up.
     """
 
-    offset: int
-    digest: bytes
-    credit: int
+    offset: Count
+    digest: Octets16
+    credit: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Central is alive and has applied `applied` records of an open transaction, up to `seq`."""
 
-    seq: int
-    applied: int
+    seq: Count
+    applied: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    token: int
+    token: Count
 
 
 @dataclass(frozen=True, slots=True)
 class Pong:
     """The answer to the ping with the same token."""
 
-    token: int
+    token: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +203,9 @@ class Bye:
     the seconds after which to come back.
     """
 
-    reason: str
-    last_seq: int
-    retry_after: float
+    reason: Text
+    last_seq: Count
+    retry_after: Seconds
 
 
 Message = Hello | Welcome | Refuse | Confirm | Records | Ack | Progress | Ping | Pong | Bye | Error
@@ -221,210 +221,99 @@ def unpack(body: bytes, limits: Limits = DEFAULT) -> Message:
 
     Raises WireError: bad-frame, bad-message, bad-batch or decompress-limit.
     """
-    elements = unpack_one(body, limits)
-    if type(elements) is not list or not elements or type(elements[0]) is not int:
+    found = unpack_one(body, limits)
+    if type(found) is not list or not found or type(found[0]) is not int:
         raise WireError("bad-message", "A message is not an array that begins with its type")
-    kind = _KINDS.get(elements[0])
+    kind = _KINDS.get(found[0])
     if kind is None:
-        raise WireError("bad-message", f"The message type {elements[0]} is not known")
+        raise WireError("bad-message", f"The message type {found[0]} is not known")
+    values = _checked(kind, found[1:])
     if kind is Records:
-        return _records(_checked(_RECORDS, "records", elements[1:]), limits)
-    made: Message = kind(*_checked(_ELEMENTS[kind], kind.__name__.lower(), elements[1:]))
+        return _records(_RecordElements(*values), limits)
+    made: Message = kind(*values)
     return made
 
 
 def _packed(message: Message) -> bytes:
     kind = type(message)
-    if isinstance(message, Records):
-        values = _record_elements(message)
-    else:
-        checks = _ELEMENTS[kind]
-        given = [_wire_value(getattr(message, field.name)) for field in fields(message)]
-        values = _checked(checks, kind.__name__.lower(), given)
-    packed: bytes = msgpack.packb([_TYPES[kind], *values])
+    source = _record_elements(message) if isinstance(message, Records) else message
+    values = [getattr(source, field.name) for field in fields(source)]
+    packed: bytes = msgpack.packb([_TYPES[kind], *_checked(kind, values)])
     return packed
 
 
-def _wire_value(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _checked(checks: Sequence[_Check], name: str, values: list[Any]) -> list[Any]:
+def _checked(kind: type, values: list[Any]) -> list[Any]:
+    name, checks = kind.__name__.lower(), _CHECKS[kind]
     if len(values) < len(checks):
         raise WireError("bad-message", f"A {name} message has only {len(values)} elements")
     return [check(value, name) for check, value in zip(checks, values, strict=False)]
 
 
-def _bad(name: str, what: str) -> WireError:
-    return WireError("bad-message", f"An element of a {name} message is not {what}")
+@dataclass(frozen=True, slots=True)
+class _RecordElements:
+    """A Records message as it is on the wire."""
+
+    first_seq: Positive
+    segments: Segments
+    open: Flag
+    header: Octets
+    digest_before: Octets16
+    digest_after: Octets16
+    codec: Text
+    raw_length: Positive
+    data: Octets
 
 
-_Check = Callable[[Any, str], Any]
-
-
-def _count(value: Any, name: str) -> int:
-    if type(value) is not int or not 0 <= value <= _MAX_COUNT:
-        raise _bad(name, "a count")
-    return value
-
-
-def _positive(value: Any, name: str) -> int:
-    if _count(value, name) == 0:
-        raise _bad(name, "a count above zero")
-    return int(value)
-
-
-def _flag(value: Any, name: str) -> bool:
-    if type(value) is not bool:
-        raise _bad(name, "true or false")
-    return value
-
-
-def _seconds(value: Any, name: str) -> float:
-    if type(value) not in {int, float} or not 0 <= value <= _MAX_SECONDS:
-        raise _bad(name, "a number of seconds")
-    return float(value)
-
-
-def _interval(value: Any, name: str) -> float:
-    if math.isclose(_seconds(value, name), 0, abs_tol=0.001):
-        raise _bad(name, "an interval above a millisecond")
-    return float(value)
-
-
-def _text(value: Any, name: str) -> str:
-    if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise _bad(name, f"a text of at most {_MAX_TEXT} characters")
-    return value
-
-
-def _texts(value: Any, name: str) -> tuple[str, ...]:
-    if type(value) is not list or len(value) > 100:
-        raise _bad(name, "a list of at most 100 texts")
-    return tuple(_text(item, name) for item in value)
-
-
-def _octets(value: Any, name: str) -> bytes:
-    if type(value) is not bytes:
-        raise _bad(name, "binary")
-    return value
-
-
-def _tag(value: Any, name: str) -> bytes:
-    if len(_octets(value, name)) > 64:
-        raise _bad(name, "at most 64 bytes")
-    return bytes(value)
-
-
-def _octets16(value: Any, name: str) -> bytes:
-    if len(_octets(value, name)) != digest.SIZE:
-        raise _bad(name, f"{digest.SIZE} bytes")
-    return bytes(value)
-
-
-def _octets16_or_none(value: Any, name: str) -> bytes:
-    return _octets(value, name) and _octets16(value, name)
-
-
-def _segments(value: Any, name: str) -> tuple[Segment, ...]:
-    if type(value) is not list or not 0 < len(value) <= MAX_SEGMENTS:
-        raise _bad(name, f"a list of 1 to {MAX_SEGMENTS} segments")
-    return tuple(_segment(item, name) for item in value)
-
-
-def _segment(value: Any, name: str) -> Segment:
-    match value:
-        case [count, size, *_]:
-            return Segment(_positive(count, name), _positive(size, name))
-    raise _bad(name, "a segment: records and bytes")
-
-
-_TROUBLE = (_text, _text, _text, _count, _text, _text, _text)
-_ELEMENTS: dict[type, tuple[_Check, ...]] = {
-    Hello: (
-        _positive, _positive, _text, _texts, _text, _octets16, _octets16_or_none, _positive,
-        _count, _count, _count, _tag, _tag, _positive, _texts, _tag, _octets16,
-    ),
-    Welcome: (
-        _positive, _text, _positive, _count, _octets16, _positive, _positive, _text, _interval,
-        _seconds, _text,
-    ),
-    Refuse: _TROUBLE,
-    Confirm: (_positive, _positive, _octets16),
-    Ack: (_count, _octets16, _count),
-    Progress: (_count, _count),
-    Ping: (_count,),
-    Pong: (_count,),
-    Bye: (_text, _count, _seconds),
-    Error: _TROUBLE,
-}  # fmt: skip
-_RECORDS: tuple[_Check, ...] = (
-    _positive, _segments, _flag, _octets, _octets16, _octets16, _text, _positive, _octets,
-)  # fmt: skip
-_KINDS: dict[int, Any] = {
-    1: Hello, 2: Welcome, 3: Refuse, 4: Confirm, 5: Records, 6: Ack, 7: Progress, 8: Ping,
-    9: Pong, 10: Bye, 11: Error,
-}  # fmt: skip
-_TYPES = {kind: number for number, kind in _KINDS.items()}
-
-
-def _record_elements(message: Records) -> list[Any]:
+def _record_elements(message: Records) -> _RecordElements:
     batch = message.batch
-    codec, data = _compressed(batch.data, message.codec)
-    return [
+    codec, data = compression.compress(batch.data, message.codec)
+    return _RecordElements(
         batch.first_seq,
-        [[segment.count, segment.size] for segment in batch.segments],
+        batch.segments,
         batch.open,
         batch.header,
         batch.digest_before,
         batch.digest_after,
         codec,
-        len(batch.data),
+        message.raw_length,
         data,
-    ]
+    )
 
 
-def _compressed(data: bytes, codec: str) -> tuple[str, bytes]:
-    if codec == "zlib":
-        smaller = zlib.compress(data, _COMPRESSION_LEVEL)
-        if len(smaller) < len(data):
-            return codec, smaller
-    return "", data
+def _records(found: _RecordElements, limits: Limits) -> Records:
+    if sum(segment.size for segment in found.segments) != found.raw_length:
+        raise WireError("bad-batch", "The segments of a batch do not add up", seq=found.first_seq)
+    data = compression.decompress(found.data, found.codec, found.raw_length, limits.frame)
+    batch = Batch(
+        found.first_seq,
+        found.segments,
+        found.open,
+        found.header,
+        data,
+        found.digest_before,
+        found.digest_after,
+    )
+    return Records(batch, found.codec)
 
 
-def _records(values: list[Any], limits: Limits) -> Records:
-    first_seq, segments, open_, header, before, after, codec, raw_length, data = values
-    if sum(segment.size for segment in segments) != raw_length:
-        raise WireError("bad-batch", "The segments of a batch do not add up", seq=first_seq)
-    raw = _decompressed(data, codec, raw_length, limits)
-    return Records(Batch(first_seq, segments, open_, header, raw, before, after), codec)
+def _checks(kind: type) -> tuple[Check, ...]:
+    """The check that each element's type is annotated with, in the order of the elements."""
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(hints[field.name].__metadata__[0] for field in fields(kind))
 
 
-def _decompressed(data: bytes, codec: str, raw_length: int, limits: Limits) -> bytes:
-    """`data` as it was; never more than `raw_length` bytes are made."""
-    if raw_length > limits.frame:
-        raise WireError("decompress-limit", f"A batch says that it is {raw_length} bytes long")
-    if codec == "":
-        raw = data
-    elif codec == "zlib":
-        raw = _inflated(data, raw_length)
-    else:
-        raise WireError("bad-batch", f"A batch comes in the codec {codec!r}, which is not known")
-    if len(raw) != raw_length:
-        raise WireError("bad-batch", f"A batch is not {raw_length} bytes long, as it says")
-    return raw
-
-
-def _inflated(data: bytes, raw_length: int) -> bytes:
-    inflater = zlib.decompressobj()
-    try:
-        raw = inflater.decompress(data, raw_length)
-        # The end of the stream may still have to be read; it holds no bytes of ours.
-        more = inflater.decompress(inflater.unconsumed_tail, 1)
-    except zlib.error as error:
-        raise WireError("bad-batch", f"A batch cannot be decompressed: {error}") from None
-    if more:
-        raise WireError("decompress-limit", f"A batch is longer than the {raw_length} it says")
-    if not inflater.eof or inflater.unused_data:
-        raise WireError("bad-batch", "A compressed batch does not end where it should")
-    return raw
+_KINDS: dict[int, Any] = {
+    1: Hello,
+    2: Welcome,
+    3: Refuse,
+    4: Confirm,
+    5: Records,
+    6: Ack,
+    7: Progress,
+    8: Ping,
+    9: Pong,
+    10: Bye,
+    11: Error,
+}
+_TYPES = {kind: number for number, kind in _KINDS.items()}
+_CHECKS = {kind: _checks(_RecordElements if kind is Records else kind) for kind in _KINDS.values()}
