@@ -45,6 +45,7 @@ _MYSQL = {
     2013: "db-unavailable",
 }
 _SHOWN = 200
+_MEND = "Mend the cause at central; the stream then goes on by itself"
 
 
 class Fenced(Exception):
@@ -116,11 +117,15 @@ def _code(error: BaseException) -> str | None:
     return "db-unavailable" if isinstance(error, OperationalError | InterfaceError) else None
 
 
-def blame(error: BaseException, seq: int) -> WireError:
-    """The error to tell the site about the record `seq`."""
-    if isinstance(error, Refusal):
-        return WireError(error.code, error.words, error.mend, seq)
-    return WireError("record-refused", words_of(error), "See oplog_status at central", seq)
+def blame(fault: RecordFault) -> WireError:
+    """The error to tell the site about the record at fault."""
+    code, words, mend = "record-refused", "It cannot be applied", _MEND
+    met = fault.__cause__
+    if isinstance(met, Refusal):
+        code, words, mend = met.code, met.words, met.mend
+    elif met is not None:
+        words = f"Central's database refuses {fault.model} {fault.key}: {words_of(met)}"
+    return WireError(code, words, mend, fault.seq, model=fault.model, key=fault.key)
 
 
 def words_of(error: BaseException) -> str:

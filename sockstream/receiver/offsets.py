@@ -57,14 +57,14 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
             opened = _take_over(row, hello, schema)
         except WireError as error:
             # What was found is kept, so the transaction has to end well before this is told.
-            refused = error
+            outcome: Opened | WireError = error
             _note_refusal(row, error)
         else:
-            refused = None
+            outcome = opened
         row.save(using=using)
-    if refused is not None:
-        raise refused
-    return opened
+    if isinstance(outcome, WireError):
+        raise outcome
+    return outcome
 
 
 def _source(name: str, using: str) -> Source:
@@ -113,7 +113,7 @@ def _look_for_clones(row: Offset, hello: Hello) -> None:
 
 
 def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
-    known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.epoch else None
+    known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.seq else None
     judgement = handshake.judge_hello(hello, known, row.session, row.confirmed, schema=schema)
     row.epoch = hello.epoch
     row.session = judgement.session

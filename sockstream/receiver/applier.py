@@ -1,0 +1,283 @@
+"""The applier: batches of one stream into the tables, exactly once.
+
+The guarantee stands in `_transaction`: rows and offset move in the one `atomic` there, and `apply`
+returns after it, so that an ack after `apply` speaks of what is committed.
+
+A group that comes in several batches keeps its transaction open between the calls of `apply`, so
+that memory stays flat and no reader sees half of it. The transaction belongs to the thread's
+connection: until the group ends, all calls have to come from that thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import DatabaseError, InterfaceError, connections, transaction
+
+from ..conf import settings
+from ..rows import captured_models
+from ..wire.errors import WireError
+from ..wire.records import Batch
+from .constraints import find_broken
+from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
+from .halving import Write, fault_of, write_halving
+from .models import State
+from .owners import Owners
+from .progress import Progress, hold, move, note_checking, note_stop
+from .signals import records_applied
+from .steps import Headers, Step, groups, steps
+from .writing import Part, Writer
+
+__all__ = ["Applied", "Applier", "Fenced", "Retry", "Stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a call of `apply` came to.
+
+    `offset` and `digest` are those of the last commit: what may be acked. `records` is how many
+    records this call wrote; those of an open group are not committed yet.
+    """
+
+    offset: int
+    digest: bytes
+    records: int
+    group_open: bool
+
+
+class Applier:
+    """Applies the batches of one stream in order, as long as `fence` is the stream's.
+
+    `fence` is what `offsets.open_stream` gave. Nothing is read from the database before the first
+    `apply`. An Applier is used by one thread at a time.
+    """
+
+    def __init__(self, source: str, stream: str, fence: int, *, using: str) -> None:
+        self.source = source
+        self.stream = stream
+        self.fence = fence
+        self.using = using
+        self._allowed = {model._meta.label_lower: model for model in captured_models(settings())}
+        self._headers = Headers(self._allowed, using)
+        self._writer = Writer(Owners(source, stream, using), using)
+        self._slowly: Write = partial(
+            write_halving, write=self._writer.write, forget=self._writer.forget, using=using
+        )
+        self._atomic: transaction.Atomic | None = None
+        self._open: Progress | None = None
+        self._open_labels: Counter[str] = Counter()
+        self._thread = 0
+        self._committed = (0, b"")
+        self._written = 0
+
+    def apply(self, batches: Sequence[Batch]) -> Applied:
+        """Apply the batches; what is at or below the offset is skipped.
+
+        Whole groups are committed when this returns. The rest, if the last group goes on in a
+        later batch, stays in the open transaction, and every call until its end must come from
+        the same thread. On any exception, the open group is rolled back and has to come again
+        from its start.
+
+        Raises Stopped if a record can't be applied: the groups before it are committed, and the
+        stop is noted. Raises Fenced if a newer session owns the stream, Retry if the database
+        failed for now, WireError for batches that don't continue the stream.
+        """
+        try:
+            return self._apply(batches)
+        except (DatabaseError, InterfaceError) as error:
+            self.close()
+            if (reason := transient(error)) is None:
+                raise
+            raise Retry(reason) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Roll back an open group."""
+        atomic, self._atomic, self._open = self._atomic, None, None
+        self._open_labels.clear()
+        if atomic is not None:
+            self._check_thread()
+            self._writer.forget()
+            atomic.__exit__(_RollBack, _RollBack(), None)
+
+    def _apply(self, batches: Sequence[Batch]) -> Applied:
+        self._written = 0
+        try:
+            rest: Sequence[Step] = steps(batches, self._headers)
+            if self._open is not None:
+                rest = self._go_on(self._open, rest)
+            whole, rest = groups(rest)
+            if whole:
+                self._settle(whole)
+            if rest:
+                self._begin_group(rest)
+        except RecordFault as fault:
+            self.close()
+            raise self._stopped(fault) from fault
+        return Applied(*self._committed, self._written, self._open is not None)
+
+    @contextmanager
+    def _transaction(self, *, ends: bool) -> Iterator[None]:
+        """The one transaction of rows and offset; left open if the group goes on."""
+        if self._atomic is None:
+            self._atomic = transaction.atomic(using=self.using, durable=True)
+            self._atomic.__enter__()
+            self._thread = threading.get_ident()
+        self._check_thread()
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+        if ends:
+            atomic, self._atomic = self._atomic, None
+            atomic.__exit__(None, None, None)
+
+    def _check_thread(self) -> None:
+        if self._thread != threading.get_ident():
+            raise RuntimeError("the thread that began a group has to end it")
+
+    # Whole groups: the fast way for all of them, then for ever fewer, then the slow way for one.
+
+    def _settle(self, whole: Sequence[Sequence[Step]]) -> None:
+        try:
+            self._commit(whole, self._writer.write)
+        except BLAMED as error:
+            self._writer.forget()
+            if transient(error):
+                raise
+        else:
+            return
+        if len(whole) == 1:
+            self._commit_slowly(whole[0])
+        else:
+            half = len(whole) // 2
+            self._settle(whole[:half])
+            self._settle(whole[half:])
+
+    def _commit(self, whole: Sequence[Sequence[Step]], write: Write) -> None:
+        with self._transaction(ends=True):
+            progress = self._hold()
+            fresh = progress.after(step for group in whole for step in group)
+            parts = [step.part for step in fresh]
+            if fresh:
+                progress.advance(fresh[-1], write(parts))
+                move(progress, self.using)
+        self._note_commit(progress, lambda: _counted(parts))
+
+    def _commit_slowly(self, group: Sequence[Step]) -> None:
+        try:
+            self._commit([group], self._slowly)
+        except BLAMED as error:
+            self._writer.forget()
+            if transient(error):
+                raise
+            self._find_broken(group, error)
+
+    def _find_broken(self, group: Sequence[Step], error: Exception) -> None:
+        """The commit failed, so every record could be written: do so again, and look."""
+        with self._transaction(ends=True):
+            parts = [step.part for step in self._hold().after(group)]
+            self._slowly(parts)
+            self._refuse_broken(parts)
+            raise fault_of(parts[-1], len(parts[-1].records) - 1) from error
+
+    # A group in several batches: its transaction stays open between them.
+
+    def _begin_group(self, begun: Sequence[Step]) -> None:
+        with self._transaction(ends=False):
+            progress = self._hold()
+            self._extend(progress, begun)
+            self._open = progress
+        if progress.seq == progress.row.seq:
+            self.close()
+
+    def _go_on(self, progress: Progress, coming: Sequence[Step]) -> Sequence[Step]:
+        """Write what belongs to the open group; returns what comes after it."""
+        ends = [number for number, step in enumerate(coming, 1) if step.ends_group]
+        width = ends[0] if ends else len(coming)
+        with self._transaction(ends=False):
+            self._extend(progress, coming[:width])
+        if ends:
+            self._end_group(progress, coming[:width])
+        return coming[width:]
+
+    def _extend(self, progress: Progress, more: Sequence[Step]) -> None:
+        fresh = progress.after(more)
+        if fresh:
+            parts = [step.part for step in fresh]
+            progress.advance(fresh[-1], self._slowly(parts))
+            self._open_labels.update(_counted(parts))
+            self._written += sum(len(part.records) for part in parts)
+
+    def _end_group(self, progress: Progress, last: Sequence[Step]) -> None:
+        counts = dict(self._open_labels)
+        try:
+            with self._transaction(ends=True):
+                if progress.row.state in (State.CHECKING, State.STOPPED):
+                    self._refuse_broken([step.part for step in last])
+                move(progress, self.using)
+        except BLAMED as error:
+            self.close()
+            if transient(error):
+                raise
+            # The records are gone by now. When they come again, they are looked at before the end.
+            note_checking(progress, self.using, words_of(error))
+            words = f"Central's database refused a group at its end: {words_of(error)}"
+            raise Retry(WireError("retry", words)) from error
+        self._open = None
+        self._open_labels.clear()
+        self._written -= progress.records
+        self._note_commit(progress, lambda: counts)
+
+    def _hold(self) -> Progress:
+        progress = hold(self.source, self.stream, self.fence, self.using)
+        if connections[self.using].vendor == "postgresql":
+            with connections[self.using].cursor() as cursor:
+                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        return progress
+
+    def _refuse_broken(self, parts: Sequence[Part]) -> None:
+        labels = set(self._open_labels).union(*(part.layouts for part in parts))
+        broken = find_broken(sorted(labels), self._allowed, self.using)
+        if broken is not None:
+            raise broken.fault(parts) from broken.refusal()
+
+    def _stopped(self, fault: RecordFault) -> Stopped:
+        error = blame(fault)
+        note_stop(self.source, self.stream, self.fence, self.using, error)
+        return Stopped(error, fault.model, fault.key, fault.seq)
+
+    def _note_commit(self, progress: Progress, counts: Callable[[], dict[str, int]]) -> None:
+        self._committed = progress.seq, progress.digest
+        self._written += progress.records
+        if progress.records and records_applied.has_listeners(Applier):
+            records_applied.send_robust(
+                Applier,
+                source=self.source,
+                stream=self.stream,
+                using=self.using,
+                first_seq=progress.row.seq + 1,
+                last_seq=progress.seq,
+                counts=counts,
+            )
+
+
+class _RollBack(Exception):
+    """Given to an atomic block to end it without a commit."""
+
+
+def _counted(parts: Sequence[Part]) -> dict[str, int]:
+    """How many records of each model the parts hold."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        for index, number in Counter(record[1] for record in part.records).items():
+            counts[part.header.layout(index).label] += number
+    return dict(counts)

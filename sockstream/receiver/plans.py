@@ -1,0 +1,172 @@
+"""What a layout on the wire means at central: compiled once, used for every batch that has it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections, models
+from django.db.models import deletion
+from django.utils import timezone
+
+from ..rows import Column, Kind, Row, describe
+from ..wire.records import Layout
+from .faults import Refusal
+from .upserts import Shape, Statements, statements
+
+_SAME_VERSION = "Bring the models of both ends to the same version, and migrate both"
+_IN_DATABASE = getattr(deletion, "DatabaseOnDelete", ())
+
+Models = Mapping[str, type[models.Model]]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How the records of one layout are written.
+
+    `references` are the positions of the values that name another row and have to become local
+    primary keys; `nested` says that a key may hold such a name made of several parts.
+    """
+
+    layout: Layout
+    row: Row
+    columns: tuple[Column, ...]
+    statements: Statements
+    unsent: tuple[Callable[[], Any], ...] = ()
+    references: tuple[int, ...] = field(default=())
+    key_references: tuple[int, ...] = field(default=())
+    cascades: bool = False
+
+    @property
+    def label(self) -> str:
+        return self.row.label
+
+    @property
+    def key_width(self) -> int:
+        """How many of a record's values are its key."""
+        return len(self.row.key)
+
+    @property
+    def nested(self) -> bool:
+        """Whether a part of the key may be a list."""
+        return bool(self.key_references)
+
+    @property
+    def only_key(self) -> bool:
+        """Whether a row is nothing but its key, so that there is nothing to update."""
+        return len(self.columns) == len(self.row.key)
+
+    def defaults(self, count: int) -> list[Sequence[Any]]:
+        """Values for `count` new rows of what the site does not send, a column each."""
+        return [[default() for _ in range(count)] for default in self.unsent]
+
+
+class Header:
+    """The plans of one batch header. A plan is made when a record asks for it."""
+
+    def __init__(self, layouts: Sequence[Layout], allowed: Models, using: str) -> None:
+        self._layouts = layouts
+        self._allowed = allowed
+        self._using = using
+        self._plans: dict[int, Plan] = {}
+
+    def layout(self, index: int) -> Layout:
+        """A layout of the header, whether central takes it or not."""
+        return self._layouts[index]
+
+    def plan(self, index: int) -> Plan:
+        """The plan of a layout. Raises Refusal if central can't write such records."""
+        if index not in self._plans:
+            layout = self._layouts[index]
+            model = self._allowed.get(layout.label)
+            if model is None:
+                raise Refusal(
+                    "model-not-allowed",
+                    f"Central does not take records of {layout.label}",
+                    "Add it to SOCKSTREAM['MODELS'] of central, or take it from that of the site",
+                )
+            self._plans[index] = compile_plan(self._using, model, layout)
+        return self._plans[index]
+
+
+@functools.lru_cache(maxsize=1_000)
+def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
+    """The plan for records of `layout` in database `using`.
+
+    Raises Refusal if the layout has a field that the model has not, or another key.
+    """
+    row = describe(model)
+    if layout.keys != row.key_names:
+        raise Refusal(
+            "schema-mismatch",
+            f"The site names rows of {row.label} by {_listed(layout.keys)}, "
+            f"central by {_listed(row.key_names)}",
+            _SAME_VERSION,
+        )
+    others = _others(row, layout)
+    unsent = _unsent(row, layout, using)
+    shape = Shape(row.table, row.key, others, tuple(unsent))
+    columns = row.key + others
+    return Plan(
+        layout=layout,
+        row=row,
+        columns=columns,
+        statements=statements(shape, connections[using]),
+        unsent=tuple(unsent.values()),
+        references=_references(columns),
+        key_references=_references(row.key),
+        cascades=any(
+            isinstance(relation.on_delete, _IN_DATABASE) for relation in model._meta.related_objects
+        ),
+    )
+
+
+def _others(row: Row, layout: Layout) -> tuple[Column, ...]:
+    known = {column.name: column for column in row.others}
+    for name in layout.others:
+        if name not in known:
+            raise Refusal(
+                "schema-mismatch",
+                f"{row.label} has no field {name!r} at central, and the site sends one",
+                _SAME_VERSION,
+            )
+    return tuple(known[name] for name in layout.others)
+
+
+def _references(columns: Sequence[Column]) -> tuple[int, ...]:
+    return tuple(number for number, column in enumerate(columns) if column.kind is Kind.REFERENCE)
+
+
+def _unsent(row: Row, layout: Layout, using: str) -> dict[Column, Callable[[], Any]]:
+    """Columns that only central has, with what gives their values for a new row."""
+    missing = [column for column in row.others if column.name not in layout.others]
+    found = {column: _default(column, using) for column in missing}
+    return {column: default for column, default in found.items() if default is not None}
+
+
+def _default(column: Column, using: str) -> Callable[[], Any] | None:
+    """What gives Django's default in the form of the database; None where that is for it to do."""
+    f = column.field
+    if f.db_default is not models.NOT_PROVIDED and not f.has_default():
+        return None
+    if getattr(f, "auto_now", False) or getattr(f, "auto_now_add", False):
+        return lambda: f.get_db_prep_save(_now(f), connection=connections[using])
+    if f.null and not f.has_default():
+        return None
+    if column.kind in (Kind.ARRAY, Kind.HSTORE):
+        default: Callable[[], Any] = f.get_default
+        return default
+    return lambda: f.get_db_prep_save(f.get_default(), connection=connections[using])
+
+
+def _now(f: Any) -> Any:
+    now = timezone.now()
+    if isinstance(f, models.DateTimeField):
+        return now
+    return now.date() if isinstance(f, models.DateField) else now.time()
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(repr(name) for name in names)

@@ -1,0 +1,141 @@
+"""A stream's row in the table of offsets, held and moved in the transaction of the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connections
+from django.db.models import F
+from django.utils import timezone
+
+from ..wire.errors import WireError
+from .faults import Fenced
+from .models import Offset, State
+from .steps import Step
+from .writing import Meetings
+
+_MEETINGS = ("inserts_met", "updates_missed", "deletes_missed")
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where a stream stands: as committed, and as applied in the transaction at work."""
+
+    row: Offset
+    seq: int
+    digest: bytes
+    records: int = 0
+    meetings: Meetings = field(default_factory=Meetings)
+
+    def after(self, steps: Iterable[Step]) -> list[Step]:
+        """The steps that are not applied yet.
+
+        Raises WireError: gap if some are missing before them, history-diverged if the stream that
+        they continue is not the one that was applied.
+        """
+        fresh: list[Step] = []
+        seq, digest = self.seq, self.digest
+        for step in steps:
+            if step.last_seq > seq:
+                self._check(step, seq, digest)
+                fresh.append(step)
+                seq, digest = step.last_seq, step.digest_after
+            elif step.last_seq == seq and step.digest_after != digest:
+                raise _diverged(seq)
+        return fresh
+
+    def _check(self, step: Step, seq: int, digest: bytes) -> None:
+        if step.first_seq > seq + 1:
+            words = f"Record {seq + 1} was to come next, and {step.first_seq} came"
+            raise WireError("gap", words, seq=seq + 1)
+        if step.first_seq <= seq or step.digest_before != digest:
+            raise _diverged(seq)
+
+    def advance(self, step: Step, meetings: Meetings) -> None:
+        """The records up to the end of `step` are written."""
+        self.records += step.last_seq - self.seq
+        self.seq, self.digest = step.last_seq, step.digest_after
+        self.meetings.add(meetings)
+
+
+def _diverged(seq: int) -> WireError:
+    return WireError(
+        "history-diverged",
+        f"The site and central hold different histories up to record {seq}",
+        "Nothing was changed; find out which end was restored or copied",
+        seq,
+    )
+
+
+def hold(source: str, stream: str, fence: int, using: str) -> Progress:
+    """Lock the stream's offset until the transaction ends.
+
+    On SQLite a transaction that begins by reading can't always write later, so it begins with a
+    write that changes nothing. Raises Fenced if the stream has a newer session.
+    """
+    mine = Offset.objects.using(using).filter(source__name=source, stream=stream, fence=fence)
+    if not connections[using].features.has_select_for_update:
+        Offset.objects.using(using).filter(stream=stream, fence=fence).update(fence=fence)
+    row = mine.select_for_update(of=("self",)).first()
+    if row is None:
+        raise Fenced(f"{source}/{stream} has a newer session")
+    return Progress(row, row.seq, bytes(row.digest))
+
+
+def move(progress: Progress, using: str) -> None:
+    """Move the offset to where the records stand, if it still is where it was held.
+
+    Raises Fenced if it is not: the transaction must not commit.
+    """
+    row = progress.row
+    counted: dict[str, Any] = {
+        name: F(name) + getattr(progress.meetings, name) for name in _MEETINGS
+    }
+    if row.state in (State.STOPPED, State.CHECKING) and row.error_seq <= progress.seq:
+        counted |= dict.fromkeys(("error_code", "error", "error_model", "error_key"), "")
+        counted |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
+    moved = (
+        Offset.objects.using(using)
+        .filter(
+            pk=row.pk,
+            source_id=row.source_id,
+            stream=row.stream,
+            epoch=row.epoch,
+            seq=row.seq,
+            digest=row.digest,
+            session=row.session,
+            fence=row.fence,
+        )
+        .update(
+            seq=progress.seq,
+            digest=progress.digest,
+            applied_at=timezone.now(),
+            records_applied=F("records_applied") + progress.records,
+            **counted,
+        )
+    )
+    if not moved:
+        raise Fenced(f"The offset of {row.stream} was moved by a newer session")
+
+
+def note_checking(progress: Progress, using: str, words: str) -> None:
+    """A constraint broke at the commit of a long group: look for the record the next time."""
+    row = progress.row
+    mine = Offset.objects.using(using).filter(pk=row.pk, fence=row.fence)
+    mine.update(state=State.CHECKING, error=words)
+
+
+def note_stop(source: str, stream: str, fence: int, using: str, error: WireError) -> None:
+    """Note what stopped the stream; nothing if a newer session owns it."""
+    mine = Offset.objects.using(using).filter(source__name=source, stream=stream, fence=fence)
+    mine.update(
+        state=State.STOPPED,
+        error_code=error.code,
+        error=str(error),
+        error_model=error.model,
+        error_key=error.key,
+        error_seq=error.seq,
+        error_at=timezone.now(),
+    )

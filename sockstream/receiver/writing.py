@@ -1,0 +1,263 @@
+"""Records written to central's tables by their net effect, many rows a statement.
+
+Deletes come first, children before parents, so that what they free (a unique value) can be taken
+by another row; then updates and inserts, parents before children. If the database itself cascades
+deletes, they come last: a child that left its parent in the same group must not go with it. Where
+such an order is not the right one (two rows that swap a unique value), the database refuses, and
+the caller writes smaller parts in their own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
+
+from ..rows import Column, writing_order
+from ..wire.records import Layout
+from .faults import Refusal, shown
+from .owners import Owners
+from .plans import Header, Plan
+from .reduce import Net, Values, frozen_key, reduce
+from .references import References
+
+
+@dataclass(frozen=True)
+class Part:
+    """Records of one batch with consecutive sequence numbers."""
+
+    header: Header
+    first_seq: int
+    records: Sequence[Sequence[Any]]
+
+    @cached_property
+    def layouts(self) -> dict[str, set[int]]:
+        """The models that the records are of, with the indexes of their layouts."""
+        found: dict[str, set[int]] = {}
+        for index in {record[1] for record in self.records}:
+            found.setdefault(self.header.layout(index).label, set()).add(index)
+        return found
+
+    def slice(self, start: int, end: int) -> Part:
+        """Some of the records."""
+        return Part(self.header, self.first_seq + start, self.records[start:end])
+
+
+@dataclass(slots=True)
+class Meetings:
+    """How often a record met what it should not: somebody else wrote these rows at central."""
+
+    inserts_met: int = 0
+    updates_missed: int = 0
+    deletes_missed: int = 0
+
+    def add(self, other: Meetings) -> None:
+        """Count the meetings of `other` too."""
+        self.inserts_met += other.inserts_met
+        self.updates_missed += other.updates_missed
+        self.deletes_missed += other.deletes_missed
+
+
+@dataclass(slots=True)
+class _Table:
+    plan: Plan
+    net: Net
+
+
+_NO_NET = Net()
+
+
+class Writer:
+    """Writes the records of one stream. It holds no transaction and no connection."""
+
+    def __init__(self, owners: Owners, using: str) -> None:
+        self._owners = owners
+        self._using = using
+        self._references = References(using)
+
+    def forget(self) -> None:
+        """What is remembered may be rolled back: look again."""
+        self._owners.forget()
+        self._references.forget_all()
+
+    def write(self, parts: Iterable[Part]) -> Meetings:
+        """Write the records in the caller's transaction.
+
+        Raises Refusal, or the errors of Django's databases.
+        """
+        meetings = Meetings()
+        for run in _runs(parts):
+            tables = self._reduced(run)
+            with connections[self._using].cursor() as cursor:
+                meetings.add(_Run(tables, self._references, cursor).write())
+        return meetings
+
+    def _reduced(self, run: Sequence[Part]) -> dict[str, _Table]:
+        tables: dict[str, _Table] = {}
+        for part in run:
+            nets: list[Net] = []
+            for label, (index,) in part.layouts.items():
+                if label not in tables:
+                    tables[label] = self._table(part.header.plan(index))
+                nets += [_NO_NET] * (index + 1 - len(nets))
+                nets[index] = tables[label].net
+            reduce(part.records, nets)
+        return tables
+
+    def _table(self, plan: Plan) -> _Table:
+        self._owners.claim(plan)
+        return _Table(plan, Net(plan.key_width, plan.nested))
+
+
+def _runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """The parts, cut where a model's layout changes: a net effect needs one layout a model."""
+    run: list[Part] = []
+    layouts: dict[str, Layout] = {}
+    for part in _pure(parts):
+        here = {label: part.header.layout(min(ids)) for label, ids in part.layouts.items()}
+        if any(layouts.get(label, layout) != layout for label, layout in here.items()):
+            yield run
+            run, layouts = [], {}
+        run.append(part)
+        layouts.update(here)
+    if run:
+        yield run
+
+
+def _pure(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts; one with two layouts of a model, after a migration at the site, by records."""
+    for part in parts:
+        if any(len(indexes) > 1 for indexes in part.layouts.values()):
+            yield from (part.slice(at, at + 1) for at in range(len(part.records)))
+        else:
+            yield part
+
+
+class _Run:
+    """The net effect of some records on its way into the tables."""
+
+    def __init__(
+        self, tables: dict[str, _Table], references: References, cursor: CursorWrapper
+    ) -> None:
+        self._tables = tables
+        self._references = references
+        self._cursor = cursor
+        self._meetings = Meetings()
+        self._late: list[tuple[Plan, list[Values]]] = []
+        self._all_written = False
+
+    def write(self) -> Meetings:
+        ordered = writing_order(table.plan.row for table in self._tables.values())
+        tables = [self._tables[row.label] for row in ordered]
+        deletes_last = any(table.plan.cascades for table in tables)
+        if not deletes_last:
+            self._delete_all(tables)
+        for table in tables:
+            self._update(table.plan, table.net.updates())
+            self._insert(table.plan, table.net.inserts())
+        self._all_written = True
+        for plan, rows in self._late:
+            self._update(plan, rows)
+        if deletes_last:
+            self._delete_all(tables)
+        return self._meetings
+
+    def _delete_all(self, tables: Sequence[_Table]) -> None:
+        for table in reversed(tables):
+            if deletes := table.net.deletes():
+                met = self._delete(table.plan, deletes)
+                self._meetings.deletes_missed += len(deletes) - met
+            if passing := table.net.passing():
+                self._meetings.inserts_met += self._delete(table.plan, passing)
+
+    def _delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
+        columns: list[Values] = list(zip(*names, strict=True))
+        for number in plan.key_references:
+            columns[number] = self._local(plan.columns[number], columns[number])
+        self._references.forget(plan.label, (frozen_key(name)[0] for name in names))
+        return plan.statements.delete(self._cursor, columns)
+
+    def _update(self, plan: Plan, rows: list[Values]) -> None:
+        if not rows:
+            return
+        columns, ready, late = self._columns(plan, rows)
+        if late:
+            self._late.append((plan, late))
+        if not ready:
+            return
+        found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
+        if found < len(ready):
+            self._meetings.updates_missed += self._add(plan, columns)
+
+    def _insert(self, plan: Plan, rows: list[Values]) -> None:
+        while rows:
+            columns, ready, late = self._columns(plan, rows)
+            if not ready:
+                raise Refusal(
+                    "missing-reference",
+                    f"Rows of {plan.label} point to each other in a circle that can't be NULL",
+                )
+            added = self._add(plan, columns)
+            if added < len(ready):
+                self._meetings.inserts_met += len(ready) - added
+                if not plan.only_key:
+                    plan.statements.update(self._cursor, columns)
+            written = set(map(id, ready))
+            if late:
+                self._late.append((plan, [row for row in late if id(row) in written]))
+            rows = [row for row in rows if id(row) not in written]
+
+    def _add(self, plan: Plan, columns: Sequence[Values]) -> int:
+        rows = [*columns, *plan.defaults(len(columns[0]))]
+        return plan.statements.insert(self._cursor, rows)
+
+    def _columns(
+        self, plan: Plan, rows: list[Values]
+    ) -> tuple[list[Values], list[Values], list[Values]]:
+        """The rows by columns with local references, which rows these are, and which come again.
+
+        A row waits if it points to one that is written later. Where the reference can be NULL it
+        is so for the time being.
+        """
+        columns: list[Values] = list(zip(*rows, strict=True))
+        waiting: set[int] = set()
+        late: set[int] = set()
+        for number in plan.references:
+            names, column = columns[number], plan.columns[number]
+            columns[number] = self._local(column, names)
+            if columns[number].count(None) > names.count(None):
+                unknown = self._unknown(plan, column, names, columns[number])
+                (late if column.nullable else waiting).update(unknown)
+        ready = rows
+        if waiting:
+            keep = [at for at in range(len(rows)) if at not in waiting]
+            columns = [[values[at] for at in keep] for values in columns]
+            ready = [rows[at] for at in keep]
+        return columns, ready, [rows[at] for at in sorted(late | waiting)]
+
+    def _local(self, column: Column, names: Values) -> list[Any]:
+        assert column.target is not None
+        return self._references.local(column.target, names)
+
+    def _unknown(self, plan: Plan, column: Column, names: Values, found: Values) -> Iterator[int]:
+        """Which rows point to what is not there yet. Raises Refusal if it never will be."""
+        coming = self._tables.get(column.parent or "")
+        for at, (name, pk) in enumerate(zip(names, found, strict=True)):
+            if pk is None and name is not None:
+                key = frozen_key([name])[0]
+                if self._all_written or coming is None or coming.net.last.get(key) is None:
+                    raise _missing(plan, column, name)
+                yield at
+
+
+def _missing(plan: Plan, column: Column, name: Any) -> Refusal:
+    return Refusal(
+        "missing-reference",
+        f"{column.name!r} of {plan.label} points to {column.parent} {shown([name])}, "
+        "which central does not have",
+        f"Let the site send {column.parent} too",
+    )
