@@ -99,6 +99,8 @@ def _segments(value: Any, name: str) -> tuple[Segment, ...]:
 
 def _segment(value: Any, name: str) -> Segment:
     match value:
+        case Segment():
+            return value
         case [count, size, *_]:
             return Segment(_positive(count, name), _positive(size, name))
     raise _bad(name, "a segment: records and bytes")

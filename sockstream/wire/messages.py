@@ -6,7 +6,7 @@ version: unknown trailing ones are ignored. Everything else that is not as said 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from typing import Any, Self, get_type_hints
 
 import msgpack  # type: ignore[import-untyped]
@@ -238,7 +238,7 @@ def _packed(message: Message) -> bytes:
     kind = type(message)
     source = _record_elements(message) if isinstance(message, Records) else message
     values = [getattr(source, field.name) for field in fields(source)]
-    packed: bytes = msgpack.packb([_TYPES[kind], *_checked(kind, values)])
+    packed: bytes = msgpack.packb([_TYPES[kind], *_checked(kind, values)], default=astuple)
     return packed
 
 
