@@ -90,6 +90,8 @@ def _checked(key: str, value: Any, kinds: dict[str, str]) -> Any:
     allowed = _KINDS[kind]
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         raise ConfigError(f"SOCKSTREAM[{key!r}] is {value!r}", f"Give it a value of type {kind}")
+    if isinstance(value, timedelta) and value < timedelta():
+        raise ConfigError(f"SOCKSTREAM[{key!r}] is {value!r}", "Give it a time not below zero")
     if isinstance(value, int | float) and not isinstance(value, bool) and value <= 0:
         raise ConfigError(f"SOCKSTREAM[{key!r}] is {value!r}", "Give it a number above zero")
     return value

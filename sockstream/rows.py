@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -295,14 +296,26 @@ def fingerprint(rows: Iterable[Row]) -> bytes:
 def writing_order(rows: Iterable[Row]) -> list[Row]:
     """The rows sorted so that what is pointed to comes before what points to it.
 
-    In a cycle of references, any order is as good: the rows come back as they were given.
+    A cycle is cut at a reference that may be NULL, if it has one.
     """
     given = {row.label: row for row in rows}
-    sorter: TopologicalSorter[str] = TopologicalSorter()
-    for row in given.values():
-        parents = {column.parent for column in row.columns if column.parent}
-        sorter.add(row.label, *sorted(parents & given.keys() - {row.label}))
-    try:
-        return [given[label] for label in sorter.static_order()]
-    except CycleError:
-        return list(given.values())
+    graph = {label: _parents(row) & given.keys() - {label} for label, row in given.items()}
+    while True:
+        try:
+            return [given[label] for label in TopologicalSorter(graph).static_order()]
+        except CycleError as error:
+            parent, child = _weakest(error.args[1], given)
+            graph[child].remove(parent)
+
+
+def _parents(row: Row) -> set[str]:
+    return {column.parent for column in row.columns if column.parent}
+
+
+def _weakest(cycle: list[str], rows: dict[str, Row]) -> tuple[str, str]:
+    """The reference of a cycle that matters least: (what is pointed to, what points)."""
+    references = list(itertools.pairwise(cycle))
+    for parent, child in references:
+        if all(c.nullable for c in rows[child].columns if c.parent == parent):
+            return parent, child
+    return references[0]
