@@ -63,7 +63,7 @@ def run(interpreter: str, version: str, django: str, arguments: list[str]) -> bo
     """Install and test one pair; whether all went well."""
     folder = ROOT / ".matrix" / f"python{version}-django{django}"
     python = folder / "bin" / "python"
-    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "-qq", "--disable-pip-version-check"]
     steps: list[list[str]] = [
         [*pip, "install", "--editable", ".[test]", f"Django=={django}.*"],
         [str(python), "-m", "pytest", *arguments],
