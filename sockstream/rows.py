@@ -195,7 +195,7 @@ def _is_composite(model: type[models.Model]) -> bool:
 def _is_global(model: type[models.Model], names: Iterable[str]) -> bool:
     if model._meta.label_lower in NATURAL_KEYS:
         return True
-    parts = [model._meta.get_field(name) for name in names]
+    parts: list[Any] = [model._meta.get_field(name) for name in names]
     if any(isinstance(part, models.UUIDField) for part in parts):
         return True
     pointed = [part.related_model for part in parts if part.remote_field]
@@ -226,7 +226,7 @@ def _needs_translation(f: Any, pointed: type[models.Model]) -> bool:
     names = key_names(pointed)
     if names != (pointed._meta.pk.name,):
         return True
-    pk = pointed._meta.pk
+    pk: Any = pointed._meta.pk
     return bool(pk.remote_field) and _needs_translation(pk, pk.related_model)
 
 
@@ -268,7 +268,7 @@ def _named(key: str, labels: Iterable[str]) -> Iterator[type[models.Model]]:
                 continue
             yield model
             for m2m in model._meta.local_many_to_many:
-                through = m2m.remote_field.through
+                through: Any = m2m.remote_field.through
                 if through._meta.auto_created:
                     yield through
 

@@ -161,7 +161,7 @@ class Sequencer:
     def _too_large(self, row: tuple[Any, ...], size: int) -> SockstreamError:
         return SockstreamError(
             "record-too-large",
-            f"Captured row {row[0]} of {self._layouts[row[2]].layout.model} takes {size} bytes, "
+            f"Captured row {row[0]} of {self._layouts[row[2]].layout.label} takes {size} bytes, "
             f"more than MAX_RECORD ({self.settings.MAX_RECORD})",
             f"Raise MAX_RECORD here and MAX_FRAME at both ends. {_KEPT}",
         )

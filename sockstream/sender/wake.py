@@ -73,7 +73,7 @@ def _watch(database: Path) -> Any:
     """
     if sys.platform != "linux":
         return None
-    from inotify_simple import INotify, flags
+    from inotify_simple import INotify, flags  # type: ignore[import-untyped]
 
     try:
         watch = INotify()

@@ -26,9 +26,10 @@ def test_it_is_read_at_use() -> None:
 
 
 def test_a_missing_setting_is_named_with_what_to_write() -> None:
-    with override_settings(), pytest.raises(ConfigError, match="SOCKSTREAM is missing.*MODELS"):
+    with override_settings():
         del django_settings.SOCKSTREAM
-        settings()
+        with pytest.raises(ConfigError, match=r"SOCKSTREAM is missing.*MODELS"):
+            settings()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.apps import apps
 
@@ -19,7 +21,8 @@ from sockstream.rows import (
 
 
 def row(label: str) -> Row:
-    return describe(apps.get_model(label))
+    model: Any = apps.get_model(label)
+    return describe(model)
 
 
 def through(label: str, field: str) -> Row:
@@ -91,9 +94,9 @@ def test_a_proxy_is_its_concrete_model() -> None:
 
 
 def test_a_label_that_nobody_knows_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="'zoo.unicorn', which is no installed app or model"):
+    with pytest.raises(ConfigError, match=r"'zoo.unicorn', which is no installed app or model"):
         captured_models(Settings(MODELS=("zoo.unicorn",)))
-    with pytest.raises(ConfigError, match="EXCLUDE.*'nowhere'"):
+    with pytest.raises(ConfigError, match=r"EXCLUDE.*'nowhere'"):
         captured_models(Settings(MODELS=("zoo",), EXCLUDE=("nowhere",)))
 
 
