@@ -1,9 +1,9 @@
 """Files that are there whole or not at all, and pairs of them that belong together.
 
 A certificate and its key are two files, and no file system renames two at once. So both are
-staged beside their places first, then the key is put in its place, then the
-certificate. After a crash in between, the staged file that is left fits what is in place, and
-`recover` puts it there too. After an earlier one, it fits nothing, and is thrown away.
+staged beside their places first; once they are whole, the key is put in its place, and then the
+certificate. After a crash, `recover` goes on from there if what is staged is whole, by itself or
+with the half that is in place, and else throws it away: both files are new, or both are old.
 """
 
 from __future__ import annotations
@@ -45,36 +45,48 @@ def write_whole(path: Path, data: bytes) -> None:
     _sync(path.parent)
 
 
-def create_pair(folder: Path, name: str, pair: Pair) -> None:
-    """Write NAME.key and NAME.crt, both new.
+def check_free(folder: Path, name: str) -> None:
+    """Check that neither NAME.key nor NAME.crt is there. Raises ConfigError."""
+    for path in (folder / f"{name}.key", folder / f"{name}.crt"):
+        if os.path.lexists(path):
+            raise _in_the_way(path)
+
+
+def stage_pair(folder: Path, name: str, pair: Pair) -> None:
+    """Write both halves beside their places; now `recover` would finish. Raises OSError."""
+    staged_key = _stage(folder / f"{name}.key", pair.key, PRIVATE)
+    try:
+        _stage(folder / f"{name}.crt", pair.cert, PUBLIC)
+    except OSError:
+        staged_key.unlink()
+        raise
+    _sync(folder)
+
+
+def create_pair(folder: Path, name: str) -> None:
+    """Make NAME.key and NAME.crt of what is staged.
 
     Raises ConfigError if one of them is there already, OSError.
     """
     key, cert = folder / f"{name}.key", folder / f"{name}.crt"
-    for path in (key, cert):
-        if os.path.lexists(path):
-            raise _in_the_way(path)
-    staged_key, staged_cert = _stage_pair(folder, name, pair)
     try:
-        _move_new(staged_key, key)
+        _move_new(key)
         try:
-            _move_new(staged_cert, cert)
-        except OSError:
+            _move_new(cert)
+        except FileExistsError:
             key.unlink()
             raise
     except FileExistsError as error:
+        for path in (key, cert):
+            _staged(path).unlink(missing_ok=True)
         raise _in_the_way(Path(error.filename2)) from error
-    finally:
-        staged_key.unlink(missing_ok=True)
-        staged_cert.unlink(missing_ok=True)
     _sync(folder)
 
 
-def replace_pair(folder: Path, name: str, pair: Pair) -> None:
-    """Put a pair in the place of NAME.key and NAME.crt. Raises OSError."""
-    staged_key, staged_cert = _stage_pair(folder, name, pair)
-    staged_key.replace(folder / f"{name}.key")
-    staged_cert.replace(folder / f"{name}.crt")
+def replace_pair(folder: Path, name: str) -> None:
+    """Put what is staged in the place of NAME.key and NAME.crt. Raises OSError."""
+    for path in (folder / f"{name}.key", folder / f"{name}.crt"):
+        _staged(path).replace(path)
     _sync(folder)
 
 
@@ -104,31 +116,22 @@ def belong_together(cert: Path, key: Path) -> bool:
 
 def _finish(folder: Path, name: str) -> bool:
     cert, key = folder / f"{name}.crt", folder / f"{name}.key"
-    staged_cert, staged_key = folder / f"{name}.crt{STAGED}", folder / f"{name}.key{STAGED}"
-    if belong_together(staged_cert, key):
-        staged_cert.replace(cert)
-    elif belong_together(cert, staged_key):
-        staged_key.replace(key)
+    whole = belong_together(_staged(cert), _staged(key))
+    if whole and (belong_together(cert, key) or not os.path.lexists(key)):
+        replace_pair(folder, name)
+    elif belong_together(_staged(cert), key):
+        _staged(cert).replace(cert)
+    elif belong_together(cert, _staged(key)):
+        _staged(key).replace(key)
     else:
         return False
     _sync(folder)
     return True
 
 
-def _stage_pair(folder: Path, name: str, pair: Pair) -> tuple[Path, Path]:
-    staged_key = _stage(folder / f"{name}.key", pair.key, PRIVATE)
-    try:
-        staged_cert = _stage(folder / f"{name}.crt", pair.cert, PUBLIC)
-    except OSError:
-        staged_key.unlink()
-        raise
-    _sync(folder)
-    return staged_key, staged_cert
-
-
 def _stage(path: Path, data: bytes, mode: int) -> Path:
     """Write a file beside `path`. It belongs to whom the file in `path` belongs to."""
-    staged = path.with_name(path.name + STAGED)
+    staged = _staged(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     descriptor = os.open(staged, flags, mode)
     try:
@@ -152,10 +155,14 @@ def _give_to_owner_of(path: Path, descriptor: int) -> None:
             os.fchown(descriptor, before.st_uid, before.st_gid)
 
 
-def _move_new(source: Path, target: Path) -> None:
+def _move_new(path: Path) -> None:
     # A hard link, since a rename would silently replace a file that appeared in the meantime.
-    target.hardlink_to(source)
-    source.unlink()
+    path.hardlink_to(_staged(path))
+    _staged(path).unlink()
+
+
+def _staged(path: Path) -> Path:
+    return path.with_name(path.name + STAGED)
 
 
 def _in_the_way(path: Path) -> ConfigError:

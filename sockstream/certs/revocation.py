@@ -35,7 +35,7 @@ def current(crl: Path, ca: Path, now: datetime) -> RevocationList:
     try:
         found = _read(crl, _stamp(crl), ca, _stamp(ca))
     except OSError as error:
-        raise _unreadable(crl, error.strerror or str(error)) from error
+        raise _unreadable(crl, f"{error.filename}: {error.strerror}") from error
     if now > found.next_update:
         raise SockstreamError(
             "crl-expired",

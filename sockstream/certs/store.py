@@ -122,12 +122,15 @@ class Store:
         pair = self._signed(kind, names, days)
         entry = Issued.of(name, x509.load_pem_x509_certificate(pair.cert))
         assert entry is not None
-        # Before the files: a certificate that the index lacks would escape a revocation.
+        if not anew:
+            disk.check_free(self.folder, name)
+        disk.stage_pair(self.folder, name, pair)
+        # Before it can be used: a certificate that the index lacks would escape a revocation.
         self._record([entry])
         if anew:
-            disk.replace_pair(self.folder, name, pair)
+            disk.replace_pair(self.folder, name)
         else:
-            disk.create_pair(self.folder, name, pair)
+            disk.create_pair(self.folder, name)
         self.done.append(
             f"{'Renewed' if anew else 'Made'} {self.folder / name}.crt and .key, {_words(entry)}"
         )
@@ -225,7 +228,9 @@ def in_use(folder: Path, authority: x509.Certificate) -> Iterator[Issued]:
 
 def _make_authority(folder: Path, now: datetime, days: int) -> str:
     pair = Authority.new(now, days)
-    disk.create_pair(folder, CA, pair)
+    disk.check_free(folder, CA)
+    disk.stage_pair(folder, CA, pair)
+    disk.create_pair(folder, CA)
     until = x509.load_pem_x509_certificate(pair.cert).not_valid_after_utc
     return (
         f"Made the authority {folder / CA}.crt, good until {until:%Y-%m-%d}."
