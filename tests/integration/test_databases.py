@@ -20,9 +20,11 @@ def test_each_test_gets_empty_databases(pair: Pair, turn: int) -> None:
     assert Question.objects.using(pair.site).count() == 1
 
 
-def test_the_oplog_is_empty_at_the_start(site: str) -> None:
-    """Emptying a site's tables leaves no captured deletes behind."""
+@pytest.mark.parametrize("turn", [1, 2])
+def test_the_oplog_is_empty_at_the_start(site: str, turn: int) -> None:
+    """Emptying the tables leaves neither captured writes nor captured deletes behind."""
     assert not Capture.objects.using(site).exists()
+    Question.objects.using(site).create(text=f"turn {turn}", published_at=timezone.now())
 
 
 def test_only_sites_hold_the_senders_tables(pair: Pair) -> None:

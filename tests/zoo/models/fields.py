@@ -17,6 +17,16 @@ class PictureField(models.ImageField):
         return []
 
 
+class WordsField(models.TextField):  # type: ignore[type-arg]
+    """A field that somebody wrote: a list in Python, words with commas between in the database."""
+
+    def from_db_value(self, value: str | None, *_: Any) -> list[str] | None:
+        return None if value is None else value.split(",")
+
+    def get_prep_value(self, value: Any) -> Any:
+        return ",".join(value) if isinstance(value, list) else value
+
+
 class Everything(models.Model):
     """One nullable column of each type."""
 
@@ -65,6 +75,21 @@ class Required(models.Model):
     duration = models.DurationField(default=0)
     created = models.DateTimeField(auto_now_add=True)
     changed = models.DateTimeField(auto_now=True)
+
+
+class Custom(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    words = WordsField(null=True)
+
+
+class Line(models.Model):
+    """A column of Django's own making, `_order`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    custom = models.ForeignKey(Custom, on_delete=models.CASCADE)
+
+    class Meta:
+        order_with_respect_to = "custom"
 
 
 class Choosy(models.Model):
