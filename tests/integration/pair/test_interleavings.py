@@ -1,0 +1,207 @@
+"""Random interleavings of writes, numbering, sending and breakdowns leave both ends equal.
+
+SOCKSTREAM_EXAMPLES sets how many there are for each pair of databases. Every one of them is new;
+a failure prints what repeats it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from itertools import cycle, islice
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connections, transaction
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from demo.compare import compare
+from sockstream.conf import Settings
+from sockstream.conf import settings as ours
+from sockstream.receiver.applier import Fenced
+from sockstream.receiver.models import Offset
+from sockstream.sender import oplog
+from sockstream.sender.sequencer import Sequencer
+from tests.conftest import PAIRS
+from tests.databases import Databases, Pair
+from tests.ends import captured, position, shared_models
+from tests.integration.pair.memory import Central, Connection
+from tests.integration.pair.ways import plain_connection
+from tests.integration.pair.writes import OPS, Op, Writes
+
+EXAMPLES = int(os.environ.get("SOCKSTREAM_EXAMPLES", "50"))
+STEPS = 20
+
+numbers = st.integers(0, 15)
+ops = st.tuples(st.sampled_from(OPS), numbers, numbers)
+savepoints = st.tuples(st.lists(ops, min_size=1, max_size=4), st.booleans())
+scripts = st.lists(ops | savepoints, min_size=1, max_size=6)
+some = st.lists(st.integers(1, 8), min_size=1, max_size=4)
+
+Step = tuple[Op, int, int] | tuple[list[tuple[Op, int, int]], bool]
+
+
+class Undone(Exception):
+    """Rolls a transaction back."""
+
+
+class Interleaving(RuleBasedStateMachine):
+    """One site and its central; `teardown` brings everything over and compares."""
+
+    pair: Pair
+    databases: Databases
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.databases.clean(self.pair.site, self.pair.central)
+        self.writes = Writes(self.pair.site)
+        self.late: Any = None
+        self.ghosts: list[Central] = []
+        self.sessions = 0
+
+    # The site's application.
+
+    @rule(op=ops)
+    def autocommit(self, op: tuple[Op, int, int]) -> None:
+        with suppress(IntegrityError):
+            self.do(op)
+
+    @rule(script=scripts, keep=st.booleans() | st.just(True))
+    def transact(self, script: Sequence[Step], keep: bool) -> None:
+        with suppress(IntegrityError, Undone), transaction.atomic(using=self.pair.site):
+            for step in script:
+                self.take(step)
+            if not keep:
+                raise Undone
+
+    def take(self, step: Step) -> None:
+        if len(step) == 3:
+            self.do(step)
+            return
+        inner, keep = step
+        with suppress(IntegrityError, Undone), transaction.atomic(using=self.pair.site):
+            for op in inner:
+                self.do(op)
+            if not keep:
+                raise Undone
+
+    def do(self, op: tuple[Op, int, int]) -> None:
+        write, a, b = op
+        write(self.writes, a, b)
+
+    # Somebody else at the site, who takes his time. SQLite has one writer at a time.
+
+    @property
+    def is_postgresql(self) -> bool:
+        return connections[self.pair.site].vendor == "postgresql"
+
+    @precondition(lambda self: self.is_postgresql and self.late is None)
+    @rule()
+    def begin_late(self) -> None:
+        self.late = plain_connection(self.pair.site)
+        self.late.autocommit = False
+        self.write_late(0)
+
+    @precondition(lambda self: self.late is not None)
+    @rule(number=numbers)
+    def write_late(self, number: int) -> None:
+        cursor = self.late.cursor()
+        hall = self.writes.id()
+        cursor.execute("INSERT INTO zoo_hall (id, name) VALUES (%s, 'late')", [hall])
+        seat = "INSERT INTO zoo_seat (hall_id, number, taken) VALUES (%s, %s, false)"
+        for place in range(number % 4):
+            cursor.execute(seat, [hall, place])
+        cursor.execute("UPDATE zoo_seat SET taken = true WHERE number = %s", [number % 3])
+        cursor.execute("DELETE FROM zoo_seat WHERE number = %s", [number % 5])
+
+    @precondition(lambda self: self.late is not None)
+    @rule(keep=st.booleans())
+    def end_late(self, keep: bool) -> None:
+        if keep:
+            self.late.commit()
+        else:
+            self.late.rollback()
+        self.late.close()
+        self.late = None
+
+    # The sender and central.
+
+    @rule(steps=st.none() | st.integers(1, 3), batch=st.integers(1, 12), group=st.integers(2, 60))
+    def number(self, steps: int | None, batch: int, group: int) -> None:
+        """Number what was captured; if `steps`, be killed after as many commits."""
+        sizes = Settings(BATCH_RECORDS=batch, GROUP_RECORDS=max(group, batch))
+        for _ in islice(Sequencer(self.pair.site, sizes).steps(), steps):
+            pass
+
+    @rule(
+        pieces=st.lists(st.integers(1, 4000), min_size=1, max_size=5),
+        life=st.none() | st.integers(0, 12_000),
+        together=some,
+        window=st.sampled_from([500, 4000, 8 << 20]),
+    )
+    def send(self, pieces: list[int], life: int | None, together: list[int], window: int) -> None:
+        own = Settings(MODELS=ours().MODELS, WINDOW=window, COMPRESS=window > 4000)
+        link = Connection(self.pair.site, self.pair.central, own, pieces, life)
+        link.run(cycle(together))
+        self.sessions += 1
+        if link.central.waiting:
+            self.ghosts.append(link.central)
+
+    @precondition(lambda self: self.ghosts)
+    @rule(most=st.integers(1, 4))
+    def haunt(self, most: int) -> None:
+        """A worker of a lost connection goes on: the last one may, any other one is fenced."""
+        ghost = self.ghosts.pop(0)
+        assert ghost.applier is not None
+        newest = Offset.objects.using(self.pair.central).get(stream=self.pair.site).fence
+        before = position(self.pair)
+        try:
+            ghost.work(most)
+        except Fenced:
+            assert ghost.applier.fence != newest
+            assert position(self.pair) == before
+        else:
+            assert ghost.applier.fence == newest
+        finally:
+            ghost.applier.close()
+
+    def teardown(self) -> None:
+        if self.late is not None:
+            self.end_late(True)
+        try:
+            self.number(None, 1000, 100_000)
+            self.send([1 << 20], None, [3], 8 << 20)
+            assert captured(self.pair.site) == 0
+            assert oplog.held(self.pair.site).last == position(self.pair)[1]
+            assert compare(shared_models(self.pair), self.pair.site, self.pair.central) == []
+        finally:
+            if self.late is not None:
+                self.late.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("pair", ["sqlite-sqlite", "pg-pg", "sqlite-pg", "pg-sqlite"], ids=str)
+def test_any_interleaving_leaves_both_ends_equal(
+    pair: str, databases: Databases, request: pytest.FixtureRequest
+) -> None:
+    class OnThisPair(Interleaving):
+        pass
+
+    OnThisPair.pair, OnThisPair.databases = PAIRS[pair], databases
+    run_state_machine_as_test(
+        OnThisPair,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=False,
+            print_blob=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+        ),
+    )
