@@ -190,14 +190,20 @@ class Link:
 
     def on_applied(self, applied: Applied, size: int, batches: int) -> None:
         now = self.loop.time()
-        self.offset, self._applied_at, self._alert_after = applied.offset, now, _STUCK
-        self._server.note_applied(self)
+        self._applied_at, self._alert_after = now, _STUCK
         words = "%s: applied up to %d (%d records in %d batches)"
         logger.debug(words, self.name, applied.offset, applied.records, batches)
         if not self._closed:
             self._session.consumed(size, now)
+        if applied.offset > self.offset or not applied.group_open:
+            self._committed(applied, now)
+        self.pass_on()
+
+    def _committed(self, applied: Applied, now: float) -> None:
+        self.offset = applied.offset
+        self._server.note_applied(self)
+        if not self._closed:
             self._session.applied(applied.offset, applied.digest, now)
-            self.pass_on()
 
     def on_stopped(self, stopped: Stopped) -> None:
         words = "%s: stopped at %d (%s, key %s): %s"

@@ -1,0 +1,207 @@
+"""Streams from several sites at once: in order, applied once, acked after the commit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from django.db import connections
+
+from sockstream.receiver.models import Offset
+from sockstream.receiver.signals import records_applied
+from tests.integration.receiver.central import Central
+from tests.integration.receiver.site import Acked, Oplog, Progressed, Site, connected, slot, slots
+from tests.unit.trust import Trust
+from tests.zoo.models import Slot
+
+
+@contextmanager
+def listener(hear: Callable[..., None]) -> Iterator[None]:
+    records_applied.connect(hear)
+    try:
+        yield
+    finally:
+        records_applied.disconnect(hear)
+
+
+def test_a_site_s_records_arrive(central: str, trust: Trust) -> None:
+    with Central(central, trust) as running:
+        site = running.site()
+        site.oplog.add([slot(1, "one"), slot(2, "two")])
+        with connected(site):
+            site.send_all()
+    assert sorted(Slot.objects.using(central).values_list("position", "name")) == [
+        (1, "one"),
+        (2, "two"),
+    ]
+    offset = Offset.objects.using(central).get()
+    assert (offset.source.name, offset.stream, offset.seq) == ("site", "main", 2)
+    assert bytes(offset.digest) == site.oplog.digest
+
+
+def test_many_streams_beside_each_other_each_in_order(central: str, trust: Trust) -> None:
+    heard: dict[str, list[tuple[int, int]]] = defaultdict(list)
+
+    def hear(source: str, first_seq: int, last_seq: int, **_: Any) -> None:
+        heard[source].append((first_seq, last_seq))
+
+    def run(site: Site) -> None:
+        with connected(site):
+            for _ in range(20):
+                site.oplog.add(*([slot(None)] * 3 for _ in range(5)))
+                site.fill()
+                site.pump()
+            site.send_all()
+
+    with Central(central, trust) as running, listener(hear):
+        sites = [running.site(f"site-{number}") for number in range(8)]
+        with ThreadPoolExecutor(len(sites)) as pool:
+            list(pool.map(run, sites))
+    assert len(heard) == 8
+    for ranges in heard.values():
+        assert [first for first, _ in ranges] == [1, *(last + 1 for _, last in ranges[:-1])]
+        assert ranges[-1][1] == 300
+    assert {o.seq for o in Offset.objects.using(central)} == {300}
+    assert {o.records_applied for o in Offset.objects.using(central)} == {300}
+
+
+def test_one_site_with_two_streams(central: str, trust: Trust) -> None:
+    with Central(central, trust) as running:
+        one, two = running.site(stream="one"), running.site(stream="two")
+        for site in (one, two):
+            site.oplog.add([slot(None)])
+        with connected(one), connected(two):
+            one.send_all()
+            two.send_all()
+    assert Offset.objects.using(central).count() == 2
+
+
+def test_queued_batches_share_a_transaction(central: str, trust: Trust) -> None:
+    commits: list[tuple[int, int]] = []
+    first_is_in, go_on = threading.Event(), threading.Event()
+
+    def hear(first_seq: int, last_seq: int, **_: Any) -> None:
+        commits.append((first_seq, last_seq))
+        first_is_in.set()
+        go_on.wait(10)
+
+    with Central(central, trust) as running, listener(hear):
+        site = running.site()
+        site.oplog.add([slot(None)])
+        with connected(site):
+            site.fill()
+            site.run(first_is_in.is_set, "the first commit", fill=False)
+            for _ in range(9):
+                site.oplog.add([slot(None)])
+            site.fill()
+            site.run(lambda: site.session.sent_seq == 10, "sent", fill=False)
+            until = time.monotonic() + 0.5
+            site.run(lambda: time.monotonic() > until, "arrived", fill=False)
+            go_on.set()
+            site.send_all()
+    assert commits == [(1, 1), (2, 10)]
+
+
+def test_reading_goes_on_while_a_transaction_applies(central: str, trust: Trust) -> None:
+    """Pings are answered, and progress is told, as long as it takes."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hear(**_: Any) -> None:
+        held.set()
+        go_on.wait(20)
+
+    with Central(central, trust, HEARTBEAT=0.5) as running, listener(hear):
+        site = running.site()
+        site.oplog.add([slot(None)])
+        with connected(site):
+            site.fill()
+            site.run(held.is_set, "being applied", fill=False)
+            site.wait_for(Progressed)
+            until = time.monotonic() + 3
+            site.run(lambda: time.monotonic() > until, "six heartbeats", fill=False)
+            assert not site.ended
+            assert not site.said(Acked)
+            go_on.set()
+            site.send_all()
+
+
+def test_a_group_of_several_batches_is_seen_whole_or_not_at_all(central: str, trust: Trust) -> None:
+    with Central(central, trust) as running:
+        site = running.site()
+        site.oplog.add(slots(3), slots(2), goes_on=True)
+        site.oplog.add(slots(4), goes_on=True)
+        with connected(site):
+            site.run(lambda: site.acked == 3, "the first group")
+            until = time.monotonic() + 0.5
+            site.run(lambda: time.monotonic() > until, "the open group")
+            assert Slot.objects.using(central).count() == 3
+            site.oplog.add(slots(1))
+            site.send_all()
+        assert Slot.objects.using(central).count() == 10
+
+
+def test_an_open_group_leaves_room_for_other_streams(databases: Any, trust: Trust) -> None:
+    """On PostgreSQL. SQLite has one writer: there the others wait for the group's end."""
+    databases.clean("central_pg")
+    with Central("central_pg", trust, APPLIERS=1) as running:
+        slow, quick = running.site("slow"), running.site("quick")
+        slow.oplog.add(slots(2), goes_on=True)
+        quick.oplog.add(slots(2))
+        with connected(slow), connected(quick):
+            slow.run(lambda: running.said("slow/main: applied up to 0"), "the group is open")
+            quick.send_all()
+            slow.oplog.add(slots(1))
+            slow.send_all()
+
+
+def test_a_group_that_is_cut_off_comes_again_whole(central: str, trust: Trust) -> None:
+    with Central(central, trust) as running:
+        site = running.site()
+        site.oplog.add(slots(2))
+        site.oplog.add(slots(2), goes_on=True)
+        site.connect()
+        site.run(lambda: site.acked == 2 and site.session.sent_seq == 4, "the first group")
+        site.close()
+        site.oplog.add(slots(2))
+        with connected(site):
+            assert site.acked == 2
+            site.send_all()
+        assert Slot.objects.using(central).count() == 6
+
+
+def test_what_was_applied_is_not_applied_again(central: str, trust: Trust) -> None:
+    oplog = Oplog()
+    oplog.add(slots(5), slots(5))
+    with Central(central, trust) as running:
+        for _ in range(2):
+            site = running.site(oplog=oplog)
+            with connected(site):
+                site.send_all()
+        offset = Offset.objects.using(central).get()
+    assert (offset.seq, offset.records_applied, offset.inserts_met) == (10, 10, 0)
+
+
+def test_a_database_that_fails_for_a_while_keeps_the_link(databases: Any, trust: Trust) -> None:
+    """Its connections are killed in the middle; the stream goes on by itself."""
+    databases.clean("central_pg")
+    with Central("central_pg", trust) as running:
+        site = running.site()
+        with connected(site):
+            for _ in range(5):
+                site.oplog.add(slots(50))
+                site.send_all()
+                with connections["central_pg"].cursor() as cursor:
+                    cursor.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE datname = 'central_pg' AND pid <> pg_backend_pid()"
+                    )
+            site.oplog.add(slots(1))
+            site.send_all()
+            assert len(site.said(Acked)) >= 6
+        running.wait_for_line("trying again")
+    assert Slot.objects.using("central_pg").count() == 251
