@@ -10,6 +10,7 @@ anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from itertools import islice
 from typing import Any, NoReturn
 
 import msgpack  # type: ignore[import-untyped]
@@ -22,20 +23,22 @@ _NIL = b"\xc0"
 SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 
 
-def unpack_all(data: bytes, limits: Limits) -> list[Any]:
-    """The msgpack objects that `data` is, one after the other, built in one pass.
+def unpack_all(data: bytes, count: int, limits: Limits) -> list[Any]:
+    """The `count` msgpack objects that `data` is, one after the other, built in one pass.
 
     Lists, dicts with str keys, and scalars. Their depth is not checked: see `check_depth`.
-    Raises WireError bad-frame.
+    Raises WireError bad-frame, also if they are more or fewer.
     """
+    if count > limits.elements:
+        raise _too_many()
     try:
-        return _unpack(data, limits, WIDTH)
+        return _unpack(data, count, limits, WIDTH)
     except (ValueError, msgpack.UnpackException):
         if len(data) <= WIDTH:
             raise _malformed() from None
     survey(data, limits)
     try:
-        return _unpack(data, limits, limits.elements)
+        return _unpack(data, count, limits, limits.elements)
     except (ValueError, msgpack.UnpackException):
         raise _malformed() from None
 
@@ -43,13 +46,11 @@ def unpack_all(data: bytes, limits: Limits) -> list[Any]:
 def unpack_one(data: bytes, limits: Limits) -> Any:
     """The one msgpack object that `data` is, of checked depth. Raises WireError bad-frame."""
     try:
-        found = _unpack(data, limits, WIDTH)
+        [found] = _unpack(data, 1, limits, WIDTH)
     except (ValueError, msgpack.UnpackException):
         raise _malformed() from None
-    if len(found) != 1:
-        raise WireError("bad-frame", f"Not one msgpack object but {len(found)}")
-    check_depth(found[0], limits.depth)
-    return found[0]
+    check_depth(found, limits.depth)
+    return found
 
 
 def check_depth(value: Any, depth: int) -> None:
@@ -67,7 +68,7 @@ def check_depth(value: Any, depth: int) -> None:
             check_depth(item, depth - 1)
 
 
-def _unpack(data: bytes, limits: Limits, width: int) -> list[Any]:
+def _unpack(data: bytes, objects: int, limits: Limits, width: int) -> list[Any]:
     count = _counter(limits.elements)
     next(count)
     unpacker = msgpack.Unpacker(
@@ -79,10 +80,10 @@ def _unpack(data: bytes, limits: Limits, width: int) -> list[Any]:
         ext_hook=_refuse_extension,
     )
     unpacker.feed(data)
-    found = list(unpacker)
-    # Only if nothing was left half read does one nil more come out as a nil.
+    found = list(islice(unpacker, objects))
+    # Only if nothing was left unread or half read does one nil more come out as the next object.
     unpacker.feed(_NIL)
-    if list(unpacker) != [None]:
+    if len(found) != objects or list(islice(unpacker, 2)) != [None]:
         raise _malformed()
     return found
 
@@ -96,7 +97,7 @@ def _counter(left: int) -> Generator[Any, Any, NoReturn]:
     while left >= 0:
         container = yield container
         left -= 1 + len(container)
-    raise WireError("bad-frame", "A frame holds too many elements")
+    raise _too_many()
 
 
 def _pairs(count: Callable[[Any], Any]) -> Callable[[list[tuple[Any, Any]]], dict[str, Any]]:
@@ -114,6 +115,10 @@ def _pairs(count: Callable[[Any], Any]) -> Callable[[list[tuple[Any, Any]]], dic
 
 def _refuse_extension(code: int, data: bytes) -> NoReturn:
     raise WireError("bad-frame", f"The msgpack extension {code} is not part of the protocol")
+
+
+def _too_many() -> WireError:
+    return WireError("bad-frame", "A frame holds too many elements")
 
 
 def _malformed() -> WireError:

@@ -179,14 +179,14 @@ class ReceivingSession(Session):
         return [Confirmed(confirm)]
 
     def _batch(self, batch: Batch, now: float) -> list[Event]:
+        if batch.last_seq < self._next_seq:
+            # Only a repeat on the way: it costs no credit, as nobody has spent any on it.
+            self._answer(now)
+            self._ack()
+            return []
         if self._outstanding and self._outstanding + batch.size > self._window:
             raise WireError("window-exceeded", "The site sends more than it was granted")
         self._received += batch.size
-        if batch.last_seq < self._next_seq:
-            self._answer(now)
-            self._consumed += batch.size
-            self._ack()
-            return []
         self._check_chain(batch)
         self._next_seq, self._digest = batch.last_seq + 1, batch.digest_after
         self._group_end = _last_group_end(batch, self._group_end)

@@ -140,7 +140,7 @@ class BatchBuilder:
             part = data[start : start + segment.size]
             start += segment.size
             digest = extend(digest, header, part)
-            _check_weight(part, self.first_seq)
+            _check_weight(part, segment.count, self.first_seq)
         segments_ = tuple(self._segments)
         return Batch(self.first_seq, segments_, open, header, data, before, digest)
 
@@ -165,11 +165,11 @@ class BatchBuilder:
         return WireError("bad-record", f"A record of {layout.label}: {words}", seq=seq)
 
 
-def _check_weight(part: bytes, seq: int) -> None:
+def _check_weight(part: bytes, count: int, seq: int) -> None:
     # An element takes a byte at least, so most segments need no look.
     if len(part) > DEFAULT.elements:
         try:
-            unpack_all(part, DEFAULT)
+            unpack_all(part, count, DEFAULT)
         except WireError as error:
             raise WireError("record-too-large", error.words, seq=seq) from error
 
@@ -280,9 +280,7 @@ def _records(
     part: bytes, segment: Segment, header: _Header, first_seq: int, limits: Limits
 ) -> list[list[Any]]:
     try:
-        records = unpack_all(part, limits)
-        if len(records) != segment.count:
-            raise WireError("bad-batch", f"{len(records)} records where {segment.count} were said")
+        records = unpack_all(part, segment.count, limits)
         _check_records(records, header.widths, limits.depth - _DEPTH_OF_VALUES)
     except WireError as error:
         raise WireError(error.code, error.words, error.mend, first_seq) from None

@@ -195,6 +195,9 @@ class SendingSession(Session):
             )
 
     def _acked(self, ack: Ack) -> list[Event]:
+        if ack.offset < self.acked or ack.credit < self._credit:
+            # Overtaken on the way by a newer one, which says all that this one says.
+            return []
         self._check_ack(ack)
         self._credit = ack.credit
         if ack.offset == self.acked:
@@ -209,9 +212,9 @@ class SendingSession(Session):
         return [Acked(ack.offset, ack.digest)]
 
     def _check_ack(self, ack: Ack) -> None:
-        if not self.acked <= ack.offset <= self.sent_seq:
+        if ack.offset > self.sent_seq:
             raise WireError("bad-message", f"Central acks {ack.offset}, which is not in flight")
-        if not self._credit <= ack.credit <= self._window + self._sent_bytes:
+        if ack.credit > self._window + self._sent_bytes:
             raise WireError("bad-message", f"Central grants {ack.credit} bytes, which cannot be")
         ours = self._acked_digest if ack.offset == self.acked else None
         for sent in self._unacked:
