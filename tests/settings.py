@@ -6,7 +6,7 @@ databases. SOCKSTREAM_TEST_DEFAULT names the alias that `default` stands for in 
 (`site_pg`, say, for `python -m django oplog_send --settings tests.settings`). Without it,
 `default` is an empty database: code that forgets `using` fails instead of working by chance.
 SOCKSTREAM_TEST_SETTINGS holds more keys of SOCKSTREAM for a child process, as JSON, and
-SOCKSTREAM_TEST_JOURNAL the journal mode of SQLite's files.
+SOCKSTREAM_TEST_PRAGMAS what it tells SQLite first.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PORTS = {
     "mysql": os.environ.get("SOCKSTREAM_TEST_MARIADB", ""),
 }
 DEFAULT_HOME = os.environ.get("SOCKSTREAM_TEST_DEFAULT", "")
-JOURNAL = os.environ.get("SOCKSTREAM_TEST_JOURNAL", "WAL")
-PRAGMAS = f"PRAGMA journal_mode = {JOURNAL}; PRAGMA synchronous = NORMAL"
+WAL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
+PRAGMAS = os.environ.get("SOCKSTREAM_TEST_PRAGMAS", WAL)
 
 
 def _sqlite(name: str, **options: Any) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from tests.zoo.models import Required
 PATIENCE = 0.25
 BACKLOG = 30_000
 FOR = 8.0
+PRAGMAS = "PRAGMA journal_mode = {}; PRAGMA synchronous = NORMAL"
 
 pytestmark = [
     pytest.mark.slow,
@@ -89,7 +90,7 @@ def journal(request: pytest.FixtureRequest, pair: Pair) -> Iterator[str]:
     connection = connections[pair.site]
     options = connection.settings_dict["OPTIONS"]
     before = dict(options)
-    options["init_command"] = f"PRAGMA journal_mode = {request.param}; PRAGMA synchronous = NORMAL"
+    options["init_command"] = PRAGMAS.format(request.param)
     options["timeout"] = PATIENCE
     connection.close()
     mode: str = request.param
@@ -104,7 +105,7 @@ def test_the_application_is_never_refused(
 ) -> None:
     rows = [Required(name=str(number), count=number) for number in range(BACKLOG)]
     Required.objects.using(pair.site).bulk_create(rows)
-    environment = {"SOCKSTREAM_TEST_JOURNAL": journal}
+    environment = {"SOCKSTREAM_TEST_PRAGMAS": PRAGMAS.format(journal)}
     sender = SenderProcess(pair.site, certificates, receiver.address, environment=environment)
     with sender, pruning(pair.site) as pruned, writing(pair.site) as application:
         application.ended.wait(FOR)

@@ -1,0 +1,340 @@
+"""A backlog drained by the real processes, beside the same records one by one.
+
+    python benchmarks/drain.py [--records 200000] [--sample 10000] [--pairs sqlite-sqlite pg-pg]
+
+A site wrote while there was no road: 80 % inserts, 15 % updates and 5 % deletes of questions and
+choices, a choice pointing to its question by UUID, in tables that have rows at both ends. Then
+`oplog_send` and `oplog_receive` run as processes over mutual TLS on loopback. The time is that
+from the start of `oplog_send` to central's last commit: numbering, sending and applying, and the
+second that Python and Django take to start. SQLite at central waits for the disk (FULL).
+
+The memory of both processes is sampled all the time. Afterwards the last records are taken back at
+central and applied one by one, each with `django.core.serializers.deserialize` and `save()` or
+`delete()` in a transaction of its own; once more with a thousand of them in each transaction, which
+is the most that this way could ever give. Exits 1 if the ratio is below 20 or memory grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
+
+import django  # noqa: E402
+
+django.setup()
+
+import psutil  # noqa: E402
+from django.core import serializers  # noqa: E402
+from django.db import connections, models, transaction  # noqa: E402
+from django.db.models import F  # noqa: E402
+from django.utils import timezone  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from demo.compare import compare  # noqa: E402
+from polls.models import Choice, Question  # noqa: E402
+from tests.conftest import PAIRS  # noqa: E402
+from tests.databases import Databases, Pair  # noqa: E402
+from tests.ends import Certificates, End, ReceiverProcess, SenderProcess, position  # noqa: E402
+
+WANTED = 20
+GROWTH_MIB = 8.0
+ROUND = 1_000
+QUESTIONS, CHOICES, UPDATES, DELETES = 80, 720, 150, 50
+FULL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
+MIB = 1 << 20
+LOOK_EVERY = 0.02
+
+
+@dataclass
+class Round:
+    """One portion of the backlog, as the site wrote it."""
+
+    inserted: list[models.Model] = field(default_factory=list)
+    updated: list[Choice] = field(default_factory=list)
+    deleted: list[Choice] = field(default_factory=list)
+    as_json: list[str] = field(default_factory=list)
+
+
+class Site:
+    """Writes the backlog, and knows what is alive."""
+
+    def __init__(self, using: str) -> None:
+        self.using = using
+        self.random = random.Random(1)
+        self.questions: list[Question] = []
+        self.choices: list[Choice] = []
+
+    def fill(self, rounds: int) -> None:
+        """What is there before."""
+        for _ in range(rounds):
+            self._insert(Round())
+
+    def write(self, *, keep: bool) -> Round:
+        """Write ROUND records; with `keep`, note what they were."""
+        done = Round()
+        self._insert(done)
+        self._update(done)
+        self._delete(done)
+        if keep:
+            rows: list[models.Model] = [*done.inserted, *done.updated]
+            done.as_json = [serializers.serialize("json", [row]) for row in rows]
+        return done
+
+    def _insert(self, done: Round) -> None:
+        now = timezone.now()
+        questions = [Question(text=f"Question {n}?", published_at=now) for n in range(QUESTIONS)]
+        Question.objects.using(self.using).bulk_create(questions)
+        self.questions += questions
+        chosen = self.random.choices(self.questions, k=CHOICES)
+        choices = [Choice(question=q, text=f"Choice {n}") for n, q in enumerate(chosen)]
+        Choice.objects.using(self.using).bulk_create(choices)
+        self.choices += choices
+        done.inserted = [*questions, *choices]
+
+    def _update(self, done: Round) -> None:
+        done.updated = self.random.sample(self.choices, UPDATES)
+        keys = [choice.pk for choice in done.updated]
+        Choice.objects.using(self.using).filter(pk__in=keys).update(votes=F("votes") + 1)
+        for choice in done.updated:
+            choice.votes += 1
+
+    def _delete(self, done: Round) -> None:
+        for _ in range(DELETES):
+            at = self.random.randrange(len(self.choices))
+            self.choices[at], self.choices[-1] = self.choices[-1], self.choices[at]
+            done.deleted.append(self.choices.pop())
+        keys = [choice.pk for choice in done.deleted]
+        Choice.objects.using(self.using).filter(pk__in=keys)._raw_delete(self.using)
+
+
+class Sampler(threading.Thread):
+    """Looks at the memory of both processes, and at how far central is."""
+
+    def __init__(self, pair: Pair, ends: Sequence[End], before: int, total: int) -> None:
+        super().__init__(daemon=True)
+        self.pair = pair
+        self.before, self.total = before, total
+        self.seconds = 0.0
+        self.samples: list[tuple[float, float, float]] = []
+        self._processes = [psutil.Process(end.pid) for end in ends]
+
+    def run(self) -> None:
+        begun = time.perf_counter()
+        done = 0.0
+        while done < 1.0:
+            done = (position(self.pair)[1] - self.before) / self.total
+            self.seconds = time.perf_counter() - begun
+            sizes = [process.memory_info().rss / MIB for process in self._processes]
+            self.samples.append((done, sizes[0], sizes[1]))
+            time.sleep(LOOK_EVERY)
+        connections[self.pair.central].close()
+        connections[self.pair.site].close()
+
+    def peak(self, end: int, low: float, high: float) -> float:
+        """The most MiB that an end had while `low` to `high` of the records were applied."""
+        found = [sample[1 + end] for sample in self.samples if low < sample[0] <= high]
+        return max(found, default=0.0)
+
+    def growth(self, end: int) -> float:
+        """MiB between the first quarter and the second half."""
+        return self.peak(end, 0.5, 1.0) - self.peak(end, 0.0, 0.25)
+
+
+@dataclass
+class Result:
+    """What one pair came to."""
+
+    name: str
+    records: int
+    sampler: Sampler
+    single: float
+    together: float
+    sample: int
+
+    @property
+    def rate(self) -> float:
+        return self.records / self.sampler.seconds
+
+    @property
+    def holds(self) -> bool:
+        grown = max(self.sampler.growth(0), self.sampler.growth(1))
+        return self.rate / self.single >= WANTED and grown <= GROWTH_MIB
+
+
+def measure(name: str, records: int, sample: int, certificates: Certificates) -> Result:
+    """Drain one pair, then apply a sample one by one."""
+    pair = PAIRS[name]
+    site = Site(pair.site)
+    with receiver(pair, certificates) as central:
+        site.fill(20)
+        with SenderProcess(pair.site, certificates, central.address, once=True) as first:
+            assert first.wait(300) == 0, first.log
+    rounds = records // ROUND
+    kept = [
+        round_
+        for number in range(rounds)
+        if (round_ := site.write(keep=number >= rounds - sample // ROUND)).as_json
+    ]
+    before = position(pair)[1]
+    with receiver(pair, certificates) as central:
+        sender = SenderProcess(pair.site, certificates, central.address)
+        with sender:
+            sampler = Sampler(pair, [sender, central], before, rounds * ROUND)
+            sampler.start()
+            while sampler.is_alive():
+                assert sender.running, sender.log
+                sampler.join(0.5)
+            assert sender.stop() == 0, sender.log
+    equal(pair)
+    single = one_by_one(pair.central, kept, 1)
+    equal(pair)
+    together = one_by_one(pair.central, kept, ROUND)
+    equal(pair)
+    return Result(name, rounds * ROUND, sampler, single, together, len(kept) * ROUND)
+
+
+def receiver(pair: Pair, certificates: Certificates) -> ReceiverProcess:
+    """Central, with SQLite as it should be there."""
+    return ReceiverProcess(
+        pair.central, certificates, environment={"SOCKSTREAM_TEST_PRAGMAS": FULL}
+    )
+
+
+def equal(pair: Pair) -> None:
+    """Raises AssertionError with a few of the differences between both ends."""
+    found = compare([Question, Choice], pair.site, pair.central)
+    assert not found, found[:3]
+
+
+def one_by_one(using: str, kept: Sequence[Round], at_once: int) -> float:
+    """Records a second, `at_once` of them in a transaction."""
+    take_back(using, kept)
+    connection = connections[using]
+    if connection.vendor == "sqlite":
+        connection.cursor().execute(FULL.split(";")[1])
+    work = list(pieces(kept))
+    begun = time.perf_counter()
+    for start in range(0, len(work), at_once):
+        apply_some(using, work[start : start + at_once])
+    return len(work) / (time.perf_counter() - begun)
+
+
+def pieces(kept: Sequence[Round]) -> Iterator[str | Choice]:
+    """Rows to save as JSON, and rows to delete."""
+    for each in kept:
+        yield from each.as_json
+        yield from each.deleted
+
+
+def apply_some(using: str, work: Sequence[str | Choice]) -> None:
+    """One transaction."""
+    if len(work) == 1:
+        apply_one(using, work[0])
+        return
+    with transaction.atomic(using=using):
+        for each in work:
+            apply_one(using, each)
+
+
+def apply_one(using: str, record: str | Choice) -> None:
+    """What a receiver does that knows no better."""
+    if isinstance(record, Choice):
+        Choice.objects.using(using).get(pk=record.pk).delete()
+        return
+    for deserialized in serializers.deserialize("json", record, using=using):
+        deserialized.save(using=using)
+
+
+def take_back(using: str, kept: Sequence[Round]) -> None:
+    """Undo the inserts and deletes of these rounds."""
+    new = {row.pk for each in kept for row in each.inserted}
+    for model in (Choice, Question):
+        delete(model, new, using)
+    gone = [row for each in kept for row in each.deleted if row.pk not in new]
+    Choice.objects.using(using).bulk_create(gone)
+
+
+def delete(model: type[models.Model], keys: set[Any], using: str) -> None:
+    """Delete rows by key, a portion at a time."""
+    rest = sorted(keys)
+    while portion := rest[:500]:
+        del rest[:500]
+        model._default_manager.using(using).filter(pk__in=portion)._raw_delete(using)
+
+
+def show(results: Sequence[Result], console: Console) -> None:
+    """Two tables: the rates, and the memory."""
+    rates = Table(title=f"{results[0].records:,} records drained over mutual TLS")
+    for title in ("pair", "seconds", "records/s", "one by one", "ratio", "in 1000s", "ratio"):
+        rates.add_column(title, justify="left" if title == "pair" else "right")
+    for each in results:
+        rates.add_row(
+            each.name,
+            f"{each.sampler.seconds:.1f}",
+            f"{each.rate:,.0f}",
+            f"{each.single:,.0f}/s",
+            f"{each.rate / each.single:.1f}",
+            f"{each.together:,.0f}/s",
+            f"{each.rate / each.together:.1f}",
+        )
+    console.print(rates)
+    console.print(f"One by one was measured with {results[0].sample:,} of the records.")
+    memory = Table(title="Peak memory in MiB while ... of the records were applied")
+    memory.add_column("end")
+    tenths = [(number / 10, (number + 1) / 10) for number in range(10)]
+    for _, high in tenths:
+        memory.add_column(f"{high:.0%}", justify="right")
+    memory.add_column("growth", justify="right")
+    for each in results:
+        for end, name in enumerate(("sender", "receiver")):
+            peaks = [each.sampler.peak(end, low, high) for low, high in tenths]
+            shown = [f"{peak:.0f}" if peak else "-" for peak in peaks]
+            memory.add_row(f"{each.name} {name}", *shown, f"{each.sampler.growth(end):+.1f}")
+    console.print(memory)
+
+
+def main() -> int:
+    """Measure what was asked for; 1 if a promise does not hold."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--sample", type=int, default=10_000)
+    parser.add_argument("--pairs", nargs="+", default=["sqlite-sqlite", "pg-pg", "sqlite-pg"])
+    parser.add_argument("--json", metavar="FILE", help="write the rates there as well")
+    options = parser.parse_args()
+    console = Console(width=120)
+    results = []
+    with ExitStack() as stack:
+        databases = Databases()
+        stack.callback(databases.close)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        certificates = Certificates.make(folder)
+        for name in options.pairs:
+            databases.clean(PAIRS[name].site, PAIRS[name].central)
+            results.append(measure(name, options.records, options.sample, certificates))
+            show(results[-1:], console)
+    if len(results) > 1:
+        show(results, console)
+    if options.json:
+        rates = {each.name: {"rate": each.rate, "one_by_one": each.single} for each in results}
+        Path(options.json).write_text(json.dumps(rates))
+    return 0 if all(each.holds for each in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
