@@ -50,7 +50,8 @@ def _certs(options: argparse.Namespace) -> int:
         else:
             opened.revoke(options.name)
         done = opened.done
-    for line in done or [f"Nothing to do: all of it is in {folder} already"]:
+    nothing = f"{options.name} is revoked" if action == "revoke" else f"all of it is in {folder}"
+    for line in done or [f"Nothing to do: {nothing} already"]:
         print(f"{line}.")
     return 0
 

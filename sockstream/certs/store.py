@@ -281,7 +281,7 @@ def _no_authority(folder: Path) -> ConfigError:
 
 
 def _words(entry: Issued) -> str:
-    whose = f"for the site {entry.name}"
+    whose = f"for the site named {entry.name}"
     if entry.kind == SERVER:
         whose = f"for {', '.join(entry.hosts)}"
     return f"a {entry.kind} certificate {whose}, good until {entry.not_after:%Y-%m-%d}"

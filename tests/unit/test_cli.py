@@ -53,7 +53,8 @@ def test_alone_it_makes_all_that_two_ends_on_one_machine_need(
         "Made certs/crl.pem, the list of revoked certificates.",
         "Made certs/localhost.crt and .key, a server certificate for localhost, 127.0.0.1, ::1,"
         " good until DATE.",
-        "Made certs/site.crt and .key, a client certificate for the site site, good until DATE.",
+        "Made certs/site.crt and .key, a client certificate for the site named site,"
+        " good until DATE.",
     ]
     assert said(capsys) == "Nothing to do: all of it is in certs already.\n"
 
@@ -71,7 +72,8 @@ def test_each_action(capsys: pytest.CaptureFixture[str]) -> None:
         f"Revoked site-a (serial {first:x}, {second:x}):"
         " central refuses it once pki/crl.pem is there.\n"
     )
-    assert "Nothing to do" in said(capsys, "revoke", "site-a", "--out", "pki")
+    again = said(capsys, "revoke", "site-a", "--out", "pki")
+    assert again == "Nothing to do: site-a is revoked already.\n"
 
 
 def test_list_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:

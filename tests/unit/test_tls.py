@@ -8,6 +8,7 @@ import ssl
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -439,3 +440,24 @@ def test_the_list_beside_the_authority_is_found(trust: Trust) -> None:
         tls.check_revoked(peer, None, trust.ca)
     assert found.value.code == "auth-revoked"
     beside.unlink()
+
+
+def test_a_connection_in_memory_has_a_peer_too(trust: Trust) -> None:
+    to_central, to_site = ssl.MemoryBIO(), ssl.MemoryBIO()
+    at_central = central(trust).wrap_bio(to_central, to_site, server_side=True)
+    at_site = site(trust, trust.client("site-a")).wrap_bio(
+        to_site, to_central, server_hostname="localhost"
+    )
+    for end in (at_site, at_central, at_site, at_central):
+        with suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    assert tls.peer_identity(at_central).name == "site-a"
+    assert tls.peer_identity(at_site).name == "localhost"
+
+
+def test_who_shows_nothing_has_no_name(trust: Trust) -> None:
+    lax = central(trust)
+    lax.verify_mode = ssl.CERT_OPTIONAL
+    bare = without_checks(ssl.PROTOCOL_TLS_CLIENT, trust, None)
+    at_central, _ = Meeting(lax, bare).held()
+    assert told(at_central)[0] == "tls-no-certificate"
