@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from contextlib import suppress
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -109,18 +110,26 @@ def test_elements_are_bounded_wherever_they_are() -> None:
     refused(msgpack.packb({str(n): n for n in range(101)}), limits)
 
 
-@pytest.mark.parametrize("size", [4 * MIB, 16 * MIB])
-@pytest.mark.parametrize("byte", [b"\x80", b"\x90"])
-def test_a_frame_of_empty_things_costs_little_memory(size: int, byte: bytes) -> None:
-    bomb = b"\xdd" + size.to_bytes(4) + byte * size
+WIDE = b"\xdd\x00\x40\x00\x00" + b"\x80" * (4 * MIB)
+NARROW = (b"\xdc\x10\x00" + b"\x80" * 4096) * 1024
+NARROW_LISTS = (b"\xdc\x10\x00" + b"\x90" * 4096) * 1024
+
+
+@pytest.mark.parametrize(
+    ("bomb", "count"),
+    [(WIDE, 1), (NARROW, 1024), (NARROW_LISTS, 1024)],
+    ids=["wide", "maps", "lists"],
+)
+def test_a_frame_of_empty_containers_costs_little_memory(bomb: bytes, count: int) -> None:
     tracemalloc.start()
     try:
-        with pytest.raises(WireError):
-            unpack_all(bomb, 1, DEFAULT)
+        with pytest.raises(WireError, match="too many elements"):
+            unpack_all(bomb, count, DEFAULT)
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < size + 160 * MIB
+    # Unpacked freely, each costs 290 MB.
+    assert peak < 100 * MIB
 
 
 @pytest.mark.parametrize(
@@ -160,7 +169,5 @@ def test_the_survey_refuses(data: bytes) -> None:
 
 @given(st.binary())
 def test_random_bytes_are_unpacked_or_refused(data: bytes) -> None:
-    try:
+    with suppress(WireError):
         assert len(unpack_all(data, 2, DEFAULT)) == 2
-    except WireError as error:
-        assert error.code == "bad-frame"
