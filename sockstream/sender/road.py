@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from importlib.metadata import version
 from typing import Self
 
-from .. import tls
+from .. import __version__, tls
 from ..conf import Settings
 from ..exceptions import SockstreamError
 from ..rows import captured_models, describe, fingerprint
@@ -89,7 +88,7 @@ class Road:
         return Hello(
             protocol_min=handshake.PROTOCOL,
             protocol_max=handshake.PROTOCOL,
-            software=f"sockstream {version('sockstream')}",
+            software=f"sockstream {__version__}",
             features=[],
             stream=self.using,
             epoch=bytes(row.epoch),
