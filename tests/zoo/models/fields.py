@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.core.checks import CheckMessage
@@ -72,7 +73,7 @@ class Required(models.Model):
     active = models.BooleanField(default=True)
     json: models.JSONField[Any, Any] = models.JSONField(default=dict)
     binary = models.BinaryField(default=b"")
-    duration = models.DurationField(default=0)
+    duration = models.DurationField(default=timedelta)
     created = models.DateTimeField(auto_now_add=True)
     changed = models.DateTimeField(auto_now=True)
 
