@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate, pre_migrate
 
 
 class SenderConfig(AppConfig):
@@ -12,3 +13,9 @@ class SenderConfig(AppConfig):
     label = "sockstream_sender"
     verbose_name = "sockstream sender"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from .capture import migrating
+
+        pre_migrate.connect(migrating.begin, sender=self, dispatch_uid="sockstream.sender.begin")
+        post_migrate.connect(migrating.end, sender=self, dispatch_uid="sockstream.sender.end")

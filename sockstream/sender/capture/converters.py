@@ -1,0 +1,248 @@
+"""What makes a wire value of a captured one, kind by kind.
+
+A converter gets what the JSON held, never None, and never raises: a value that does not parse as
+its kind travels as it is, as a text. Where the database writes the wire form already, there is no
+converter.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from binascii import unhexlify
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.utils.dateparse import parse_date, parse_datetime, parse_duration, parse_time
+
+from ...rows import Kind
+
+Converter = Callable[[Any], Any]
+
+_INT64 = range(-(1 << 63), 1 << 63)
+_UUID_BYTES = 16
+_CANONICAL_TIMES = (8, 15)
+_CANONICAL_DATE = 10
+_INTERVAL = struct.Struct(">qii")
+_DOUBLE = struct.Struct(">d")
+_MICROSECOND = timedelta(microseconds=1)
+_DAY = timedelta(days=1) // _MICROSECOND
+_SQLITE_DIGITS = Context(prec=15)
+_ALL_DIGITS = Context(prec=2000)
+
+
+def converter(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Converter | None:
+    """The converter of one column of a layout's definition; None if none is needed."""
+    kind, vendor = column["kind"], definition["vendor"]
+    if kind == Kind.REFERENCE:
+        return _reference(column, definition)
+    if kind == Kind.ARRAY:
+        return _array(column, definition)
+    if kind == Kind.INSTANT:
+        return _instant_in(definition["zone"])
+    if kind == Kind.DECIMAL:
+        return _sqlite_decimal(column["places"]) if vendor == "sqlite" else _text
+    return (_POSTGRESQL if vendor == "postgresql" else _ELSEWHERE).get(kind)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _int(value: Any) -> Any:
+    return value if type(value) is int and value in _INT64 else _text(value)
+
+
+def _bool(value: Any) -> Any:
+    return bool(value) if value in (0, 1) else _text(value)
+
+
+def _float(value: Any) -> Any:
+    try:
+        return float(value)
+    except (ValueError, TypeError):
+        return _text(value)
+
+
+def _double(value: Any) -> Any:
+    """The eight bytes of PostgreSQL's float8send, in hex: exact, whatever extra_float_digits is."""
+    try:
+        return _DOUBLE.unpack(unhexlify(value))[0]
+    except (ValueError, TypeError, struct.error):
+        return _text(value)
+
+
+def _binary(value: Any) -> Any:
+    try:
+        return unhexlify(value)
+    except (ValueError, TypeError):
+        return _text(value)
+
+
+def _uuid(value: Any) -> Any:
+    try:
+        found = unhexlify(value.replace("-", ""))
+    except (ValueError, AttributeError):
+        return _text(value)
+    return found if len(found) == _UUID_BYTES else value
+
+
+def _date(value: Any) -> Any:
+    if type(value) is str and len(value) == _CANONICAL_DATE:
+        return value
+    return _parsed(value, parse_date)
+
+
+def _time(value: Any) -> Any:
+    if type(value) is str and len(value) in _CANONICAL_TIMES:
+        return value
+    return _parsed(value, parse_time)
+
+
+def _parsed(value: Any, parse: Callable[[str], Any]) -> Any:
+    try:
+        found = parse(value)
+    except (ValueError, TypeError):
+        found = None
+    return _text(value) if found is None else found.isoformat()
+
+
+def _datetime(value: Any) -> Any:
+    found = _read_datetime(value)
+    if found is None or found.tzinfo is not None:
+        return _text(value)
+    return found.isoformat(" ")
+
+
+def _instant_in(name: str) -> Converter:
+    """Texts without an offset are in the database's time zone, which mostly is UTC."""
+    zone: tzinfo = UTC if name == "UTC" else ZoneInfo(name)
+
+    def convert(value: Any) -> Any:
+        found = _read_datetime(value)
+        if found is None:
+            return _text(value)
+        if found.tzinfo is None and zone is UTC:
+            return found.isoformat(" ") + "Z"
+        try:
+            instant = (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
+        except OverflowError:
+            return value
+        return instant.replace(tzinfo=None).isoformat(" ") + "Z"
+
+    return convert
+
+
+def _read_datetime(value: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value)
+    except (ValueError, TypeError):
+        try:
+            return parse_datetime(value)
+        except (ValueError, TypeError):
+            return None
+
+
+def _sqlite_decimal(places: int | None) -> Converter:
+    """As Django reads it: SQLite holds a float, of which 15 digits mean something."""
+    step = None if places is None else Decimal(1).scaleb(-places)
+
+    def convert(value: Any) -> Any:
+        try:
+            if type(value) is str:
+                exact = _SQLITE_DIGITS.create_decimal_from_float(float(value))
+            else:
+                exact = Decimal(value)
+            if step is not None:
+                exact = exact.quantize(step, context=_ALL_DIGITS)
+        except (InvalidOperation, ValueError, TypeError):
+            return _text(value)
+        return format(exact, "f")
+
+    return convert
+
+
+def _interval(value: Any) -> Any:
+    """PostgreSQL's interval_send, in hex. A month is 30 days and a year 365, as psycopg has it."""
+    try:
+        micros, days, months = _INTERVAL.unpack(unhexlify(value))
+    except (ValueError, TypeError, struct.error):
+        return _text(value)
+    years, rest = divmod(abs(months), 12)
+    sign = -1 if months < 0 else 1
+    return _int(micros + (days + sign * (years * 365 + rest * 30)) * _DAY)
+
+
+def _reference(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Converter | None:
+    """A key of one part is that part itself, a longer one a list."""
+    parts = [converter(part, definition) for part in column["parts"]]
+    if len(parts) == 1:
+        return parts[0]
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, list):
+            return _text(value)
+        return [
+            part if part is None or change is None else change(part)
+            for part, change in zip(value, parts, strict=False)
+        ]
+
+    return convert
+
+
+def _array(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Converter | None:
+    base = column["base"]
+    change = _ELEMENTS.get(base["kind"]) or converter(base, definition)
+    if change is None:
+        return None
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, list):
+            return [None if item is None else convert(item) for item in value]
+        return change(value)
+
+    return convert
+
+
+def _element_binary(value: Any) -> Any:
+    r"""The text form of a bytea, as the capture function asks for it: \x and hex."""
+    return _binary(value[2:]) if isinstance(value, str) and value[:2] == "\\x" else _text(value)
+
+
+def _element_duration(value: Any) -> Any:
+    try:
+        found = parse_duration(value)
+    except TypeError:
+        found = None
+    return _text(value) if found is None else found // _MICROSECOND
+
+
+_ELSEWHERE: dict[str, Converter] = {
+    Kind.BOOL: _bool,
+    Kind.FLOAT: _float,
+    Kind.DATE: _date,
+    Kind.TIME: _time,
+    Kind.DATETIME: _datetime,
+    Kind.DURATION: _int,
+    Kind.UUID: _uuid,
+    Kind.BINARY: _binary,
+    Kind.RAW: _text,
+}
+_POSTGRESQL: dict[str, Converter] = {
+    Kind.FLOAT: _double,
+    Kind.DATE: _date,
+    Kind.TIME: _time,
+    Kind.DATETIME: _datetime,
+    Kind.DURATION: _interval,
+    Kind.UUID: _uuid,
+    Kind.BINARY: _binary,
+    Kind.RAW: _text,
+}
+_ELEMENTS: dict[str, Converter] = {
+    Kind.FLOAT: _float,
+    Kind.BINARY: _element_binary,
+    Kind.DURATION: _element_duration,
+}

@@ -1,0 +1,133 @@
+"""Installs what captures, compares it with what has to be, and removes it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ...conf import Settings, settings
+from ...exceptions import ConfigError
+from ...rows import writing_order
+from ..models import Capture, CaptureLayout
+from . import layouts
+from .dialect import Dialect, Name, Thing, differences
+from .layouts import Plan
+from .mysql import MySQL
+from .postgresql import PostgreSQL
+from .sqlite import SQLite
+
+DIALECTS: dict[str, type[Dialect]] = {
+    dialect.vendor: dialect for dialect in (SQLite, PostgreSQL, MySQL)
+}
+
+
+def install(using: str) -> None:
+    """Make capture in this database what the settings and the models say, where it differs.
+
+    The rows of a model that is captured for the first time are captured as inserts. Without the
+    sender's tables (before their migration, or in another database) nothing is done.
+    Raises ConfigError for a setting, or a database, with which it cannot be.
+    """
+    wanted = settings()
+    if not is_ready(using):
+        return
+    if wanted.CAPTURE == "signals":
+        remove(using)
+        return
+    dialect = dialect_of(connections[using])
+    with _whole(dialect):
+        refresh(dialect, wanted)
+
+
+def refresh(dialect: Dialect, wanted: Settings) -> None:
+    """Install what is missing or differs, in the caller's transaction."""
+    using = dialect.connection.alias
+    plans = layouts.plans(dialect.connection, wanted, dialect.tables)
+    known = set(CaptureLayout.objects.using(using).values_list("model", flat=True))
+    layouts.store(using, plans)
+    _exchange(dialect, dialect.wanted(plans))
+    _capture_existing(dialect, [plan for plan in plans if plan.row.label not in known])
+
+
+def remove(using: str) -> None:
+    """Remove everything that captures; what was captured stays."""
+    connection = connections[using]
+    if connection.vendor not in DIALECTS or not is_ready(using):
+        return
+    dialect = dialect_of(connection)
+    with _whole(dialect):
+        for name in dialect.found():
+            dialect.execute(dialect.drop(name))
+
+
+def drift(using: str) -> list[str]:
+    """What is not installed as it has to be, in words; empty if all is well."""
+    wanted = settings()
+    if not is_ready(using):
+        return ["the sender's tables are missing"]
+    if wanted.CAPTURE == "signals":
+        return _leftovers(using)
+    dialect = dialect_of(connections[using])
+    plans = layouts.plans(dialect.connection, wanted, dialect.tables)
+    return layouts.unstored(using, plans) + differences(dialect.wanted(plans), dialect.found())
+
+
+def capture_rows(using: str) -> None:
+    """Capture every row that is there as an update: to make central whole after a gap.
+
+    Raises ConfigError as `install` does.
+    """
+    dialect = dialect_of(connections[using])
+    with _whole(dialect):
+        plans = layouts.plans(dialect.connection, settings(), dialect.tables)
+        _capture_existing(dialect, plans, "U")
+
+
+def is_ready(using: str) -> bool:
+    """Whether the sender's tables belong into this database and are there."""
+    if not layouts.lives_here(using):
+        return False
+    tables = set(connections[using].introspection.table_names())
+    return {Capture._meta.db_table, CaptureLayout._meta.db_table} <= tables
+
+
+def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
+    """How this database captures. Raises ConfigError if it has no triggers that we know."""
+    if connection.vendor not in DIALECTS:
+        raise ConfigError(
+            f"Triggers cannot capture on {connection.display_name}",
+            'Set SOCKSTREAM["CAPTURE"] to "signals"',
+        )
+    return DIALECTS[connection.vendor](connection)
+
+
+def _whole(dialect: Dialect) -> AbstractContextManager[object]:
+    """One transaction, where the database's DDL can be in one."""
+    if dialect.transactional:
+        return transaction.atomic(using=dialect.connection.alias)
+    return nullcontext()
+
+
+def _exchange(dialect: Dialect, wanted: dict[Name, Thing]) -> None:
+    found = dialect.found()
+    for name, thing in wanted.items():
+        if found.get(name) != thing.text:
+            for statement in thing.create:
+                dialect.execute(statement)
+    for name in found.keys() - wanted.keys():
+        dialect.execute(dialect.drop(name))
+
+
+def _capture_existing(dialect: Dialect, plans: list[Plan], op: str = "I") -> None:
+    by_label = {plan.row.label: plan for plan in plans}
+    for row in writing_order(plan.row for plan in plans):
+        dialect.execute(dialect.existing(by_label[row.label], op))
+
+
+def _leftovers(using: str) -> list[str]:
+    connection = connections[using]
+    if connection.vendor not in DIALECTS:
+        return []
+    return differences({}, dialect_of(connection).found())

@@ -1,0 +1,154 @@
+"""What is captured of each table, and the stored layouts that say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any
+
+from django.db import router
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from ...conf import Settings
+from ...rows import KINDS, Column, Kind, Row, captured_models, describe
+from ..models import Capture, CaptureLayout
+from .decode import VERSION
+from .tables import Tables
+
+PIECE = 100
+"""How many items one JSON function call takes: PostgreSQL's limit, and below SQLite's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is captured of one table as it is now, under the layout `number`."""
+
+    row: Row
+    has_pk: bool
+    number: int
+    definition: Mapping[str, Any]
+
+    @property
+    def items(self) -> int:
+        """How many items a captured row has."""
+        return _length(self.row, self.has_pk)
+
+
+def plans(connection: BaseDatabaseWrapper, settings: Settings, tables: Tables) -> list[Plan]:
+    """The plans of the captured models whose tables are in this database."""
+    found = (
+        describe(model)
+        for model in captured_models(settings)
+        if router.allow_migrate_model(connection.alias, model)
+    )
+    cut = (_as_present(row, tables) for row in found)
+    return [_plan(row, connection) for row in cut if row is not None]
+
+
+def lives_here(using: str) -> bool:
+    """Whether the sender's tables belong into this database."""
+    return router.allow_migrate_model(using, Capture)
+
+
+def store(using: str, wanted: Sequence[Plan]) -> None:
+    """Make the layouts that are not stored yet."""
+    layouts = CaptureLayout.objects.using(using)
+    known = set(layouts.values_list("id", "digest"))
+    for plan in wanted:
+        text = _canonical(plan.definition)
+        if (plan.number, _digest(text)) not in known:
+            layouts.create(
+                id=plan.number, digest=_digest(text), model=plan.row.label, definition=text
+            )
+
+
+def unstored(using: str, wanted: Sequence[Plan]) -> list[str]:
+    """In words, which plans have no stored layout."""
+    known = set(CaptureLayout.objects.using(using).values_list("id", flat=True))
+    return [
+        f"the layout of {plan.row.label} is missing" for plan in wanted if plan.number not in known
+    ]
+
+
+def local_kind(column: Column) -> Kind:
+    """The kind of a translated reference's own value, as it is stored here."""
+    field = column.field
+    while field.remote_field:
+        field = field.target_field
+    return KINDS.get(field.get_internal_type(), Kind.RAW)
+
+
+def local_column(column: Column) -> Column:
+    """A translated reference as the plain column that it is here."""
+    return replace(column, kind=local_kind(column), parent=None)
+
+
+def _plan(row: Row, connection: BaseDatabaseWrapper) -> Plan:
+    has_pk = _is_pointed_to(row)
+    definition = _definition(row, has_pk, connection)
+    return Plan(row, has_pk, _number(_canonical(definition)), definition)
+
+
+def _is_pointed_to(row: Row) -> bool:
+    """Whether a captured row has to carry its local primary key for those that refer to it."""
+    if row.pk is None or row.model._meta.auto_created:
+        return False
+    return row.local_pk is not None or any(part.kind is Kind.REFERENCE for part in row.key)
+
+
+def _as_present(row: Row, tables: Tables) -> Row | None:
+    """The row less the columns that the table has not got (yet): between two migrations."""
+    pk = [] if row.pk is None else [row.pk.column]
+    if not tables.has(row.table, *pk, *(part.column for part in row.key)):
+        return None
+    others = (part for part in row.others if tables.has(row.table, part.column))
+    return replace(row, others=tuple(others))
+
+
+def _length(row: Row, has_pk: bool) -> int:
+    references = sum(column.kind is Kind.REFERENCE for column in row.columns)
+    return len(row.columns) + references + has_pk
+
+
+def _definition(row: Row, has_pk: bool, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "model": row.label,
+        "vendor": connection.vendor,
+        "zone": "UTC" if connection.vendor == "postgresql" else connection.timezone_name,
+        "keys": len(row.key),
+        "columns": [_shape(column) for column in row.columns],
+        "pk": has_pk,
+        "wide": _length(row, has_pk) > PIECE,
+    }
+
+
+def _shape(column: Column) -> dict[str, Any]:
+    shape: dict[str, Any] = {"name": column.name, "kind": column.kind.value}
+    if column.kind is Kind.DECIMAL:
+        shape["places"] = column.places
+    if column.base is not None:
+        shape["base"] = _shape(column.base)
+    if (target := column.target) is not None:
+        shape["target"] = target.label
+        shape["parts"] = _shapes(target.key)
+    return shape
+
+
+def _shapes(columns: Iterable[Column]) -> list[dict[str, Any]]:
+    return [_shape(column) for column in columns]
+
+
+def _canonical(definition: Mapping[str, Any]) -> str:
+    return json.dumps(definition, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=32).hexdigest()
+
+
+def _number(text: str) -> int:
+    """The layout's id: from what it says, so that it is the same after the tables were emptied."""
+    return int(_digest(text)[:8], 16) >> 1 or 1

@@ -1,0 +1,83 @@
+"""Keeps capture right while `migrate` runs.
+
+A migration changes tables and writes rows in turn. SQLite drops a table's triggers when it is
+rebuilt, and refuses to alter a table that a trigger names wrongly meanwhile; a PostgreSQL function
+that names a column which is gone fails the write. So what captures is removed (SQLite) or known to
+be stale (elsewhere) after a change of the schema, and made anew, for the columns that there are
+then, before the next statement that may write. The last one of every migration is the note that it
+was applied, so that none is committed without its triggers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from . import installing
+
+_WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
+_WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "MERGE", "TRUNCATE", "DO", "CALL"}
+_CHANGES = {"ALTER", "DROP", "CREATE", "RENAME"}
+_REBUILDING = re.compile(r'\s*INSERT INTO "new__', re.IGNORECASE)
+_CATALOGUE = re.compile(r"\b(pg_\w+|information_schema|django_migrations)\b", re.IGNORECASE)
+
+_watches: dict[str, Watch] = {}
+
+
+class Watch:
+    """An execute wrapper: sees every statement of one connection while `migrate` runs."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+        self._stale = False
+        self._busy = False
+
+    def __call__(
+        self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
+    ) -> Any:
+        if not self._busy and isinstance(sql, str):
+            self._busy = True
+            try:
+                self._prepare(sql)
+            finally:
+                self._busy = False
+        return execute(sql, params, many, context)
+
+    def _prepare(self, sql: str) -> None:
+        found = _WORD.match(sql)
+        word = found[1].upper() if found else ""
+        if word in _CHANGES:
+            if self._connection.vendor == "sqlite" and word in {"ALTER", "DROP"}:
+                installing.remove(self._connection.alias)
+            self._stale = True
+        elif self._stale and self._may_write(word, sql):
+            self._stale = False
+            installing.install(self._connection.alias)
+
+    def _may_write(self, word: str, sql: str) -> bool:
+        if word in _WRITES:
+            return not _REBUILDING.match(sql)
+        # A function that is selected may write, though not on SQLite.
+        selects = word == "SELECT" and self._connection.vendor != "sqlite"
+        return selects and not _CATALOGUE.search(sql)
+
+
+def begin(using: str, **kwargs: Any) -> None:
+    """The receiver of pre_migrate."""
+    if using in _watches:
+        return
+    watch = _watches[using] = Watch(connections[using])
+    connections[using].execute_wrappers.append(watch)
+
+
+def end(using: str, **kwargs: Any) -> None:
+    """The receiver of post_migrate: installs what the models say now."""
+    watch = _watches.pop(using, None)
+    wrappers = connections[using].execute_wrappers
+    if watch in wrappers:
+        wrappers.remove(watch)
+    installing.install(using)

@@ -1,0 +1,95 @@
+"""MySQL and MariaDB: JSON by JSON_ARRAY.
+
+A trigger's name holds the hash of what it does, since it cannot be replaced in a transaction: the
+new one is made before the old one goes. Cascades of foreign keys and TRUNCATE fire no triggers on
+these databases; the checks name the models concerned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+
+from ...rows import Column, Kind
+from .dialect import PREFIX, Dialect, Name, Thing, shortened
+from .layouts import Plan
+from .tables import Tables
+
+_NAME_LENGTH = 64
+_PLAIN = {Kind.INT, Kind.BOOL}
+
+
+class MySQL(Dialect):
+    """A trigger keeps the sql_mode and the character set of the session that made it."""
+
+    vendor = "mysql"
+    transactional = False
+
+    def look(self) -> Tables:
+        rows = self.execute(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE()"
+        )
+        return Tables(((table, column) for table, column in rows), str.lower)
+
+    def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
+        things = {}
+        for plan in plans:
+            for event, body in self._bodies(plan).items():
+                name = _trigger_name(event, plan.row.table, body)
+                create = (
+                    f"CREATE TRIGGER {self.quote(name)} AFTER {event.upper()} "
+                    f"ON {self.table(plan.row.table)} FOR EACH ROW {body}"
+                )
+                things[Name("trigger", plan.row.table, name)] = Thing(body, (create,))
+        return things
+
+    def found(self) -> dict[Name, str]:
+        rows = self.execute(
+            "SELECT event_object_table, trigger_name, action_statement "
+            "FROM information_schema.triggers "
+            "WHERE trigger_schema = DATABASE() AND trigger_name LIKE %s",
+            [PREFIX.replace("_", r"\_") + "%"],
+        )
+        return {Name("trigger", table, name): body for table, name, body in rows}
+
+    def drop(self, name: Name) -> str:
+        return f"DROP TRIGGER IF EXISTS {self.quote(name.name)}"
+
+    def value(self, column: Column, sql: str) -> str:
+        if column.kind is Kind.BINARY:
+            return f"HEX({sql})"
+        if column.kind in _PLAIN:
+            return sql
+        return f"CONVERT({sql} USING utf8mb4)"
+
+    def array(self, items: Iterable[str]) -> str:
+        return f"JSON_ARRAY({','.join(items)})"
+
+    def embedded(self, subselect: str) -> str:
+        return f"JSON_EXTRACT({subselect},'$')"
+
+    def _bodies(self, plan: Plan) -> dict[str, str]:
+        keys = [self.quote(column.column) for column in plan.row.key]
+        changed = " OR ".join(f"NOT (BINARY OLD.{key} <=> BINARY NEW.{key})" for key in keys)
+        insert = self._put("'I'", plan, self.row_data(plan, "NEW"))
+        delete = self._put("'D'", plan, self.key_data(plan, "OLD"))
+        op = f"IF({changed},'I','U')"
+        update = self._put(op, plan, self.row_data(plan, "NEW"))
+        return {
+            "insert": insert,
+            "delete": delete,
+            "update": f"BEGIN IF {changed} THEN {delete}; END IF; {update}; END",
+        }
+
+    def _put(self, op: str, plan: Plan, data: str) -> str:
+        return (
+            f"INSERT INTO {self.capture_table} (op, layout, data) "
+            f"VALUES ({op}, {plan.number}, {data})"
+        )
+
+
+def _trigger_name(event: str, table: str, body: str) -> str:
+    digest = blake2b(f"{table} {body}".encode(), digest_size=8).hexdigest()
+    start = shortened(f"{PREFIX}{event}_{table}", _NAME_LENGTH - len(digest) - 1)
+    return f"{start}_{digest}"

@@ -1,0 +1,181 @@
+"""SQLite: JSON by json_array, and what INSERT OR REPLACE takes away without a trigger.
+
+REPLACE deletes the rows that are in the way, and fires no delete trigger for them (unless
+recursive_triggers is on). So before an insert or update that some other row may be in the way of,
+by any unique index, those rows are noted; after it, the ones that are gone are captured as deletes.
+An insert that was ignored leaves its notes behind: they name rows that are still there, and are
+cleared by the next write.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ...exceptions import SockstreamError
+from ...rows import Column, Kind
+from .dialect import PREFIX, Dialect, Name, Thing
+from .layouts import Plan
+from .tables import Tables
+from .unique_indexes import UniqueIndex, unique_indexes
+
+NOTES = "sockstream_sender_replaced"
+_NOTES_SQL = f'CREATE TABLE "{NOTES}" (layout integer, row integer, data text)'
+_DELETE = "'D'"
+_ROWIDS = ("rowid", "_rowid_", "oid")
+_WITHOUT_ROWID = re.compile(r"without\s+rowid[^()]*$", re.IGNORECASE)
+
+
+class SQLite(Dialect):
+    """Triggers use built-in functions alone, so that any program can write to the database."""
+
+    vendor = "sqlite"
+
+    def look(self) -> Tables:
+        rows = self.execute(
+            "SELECT m.name, x.name FROM sqlite_master m, pragma_table_xinfo(m.name) x "
+            "WHERE m.type = 'table'"
+        )
+        return Tables(((table, column) for table, column in rows), str.lower)
+
+    def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
+        notes = Name("table", "", NOTES)
+        things = {notes: Thing(_NOTES_SQL, (f'DROP TABLE IF EXISTS "{NOTES}"', _NOTES_SQL))}
+        for plan in plans:
+            self._require_rowid(plan)
+            for event, sql in self._triggers(plan).items():
+                name = f"{PREFIX}{event}_{plan.row.table}"
+                create = f"CREATE TRIGGER {self.quote(name)} {sql}"
+                drop = f"DROP TRIGGER IF EXISTS {self.quote(name)}"
+                things[Name("trigger", plan.row.table, name)] = Thing(create, (drop, create))
+        return things
+
+    def found(self) -> dict[Name, str]:
+        rows = self.execute(
+            "SELECT type, tbl_name, name, sql FROM sqlite_master WHERE name = %s "
+            r"OR (type = 'trigger' AND name LIKE %s ESCAPE '\')",
+            [NOTES, PREFIX.replace("_", r"\_") + "%"],
+        )
+        return {
+            Name(kind, "" if kind == "table" else table, name): sql
+            for kind, table, name, sql in rows
+        }
+
+    def drop(self, name: Name) -> str:
+        return f"DROP {name.kind.upper()} IF EXISTS {self.quote(name.name)}"
+
+    def value(self, column: Column, sql: str) -> str:
+        if column.kind is Kind.BINARY:
+            return f"CASE WHEN {sql} IS NOT NULL THEN hex({sql}) END"
+        # Any column can hold any type here. JSON keeps 15 digits of a number and no blob at all.
+        return (
+            f"CASE typeof({sql}) WHEN 'real' THEN printf('%!.20e',{sql}) "
+            f"WHEN 'blob' THEN hex({sql}) ELSE {sql} END"
+        )
+
+    def array(self, items: Iterable[str]) -> str:
+        return f"json_array({','.join(items)})"
+
+    def embedded(self, subselect: str) -> str:
+        return f"json({subselect})"
+
+    def _triggers(self, plan: Plan) -> dict[str, str]:
+        table = self.table(plan.row.table)
+        rowid = self._rowid(plan)
+        triggers = self._noting(plan, table, rowid)
+        triggers["insert"] = self._after_insert(plan, table, rowid)
+        triggers["update"] = self._after_update(plan, table, rowid)
+        triggers["delete"] = (
+            f"AFTER DELETE ON {table} FOR EACH ROW BEGIN "
+            f"{self._put(plan, _DELETE, self.key_data(plan, 'OLD'))}; "
+            f"DELETE FROM {NOTES} WHERE layout = {plan.number} AND row = OLD.{rowid}; END"
+        )
+        return triggers
+
+    def _after_insert(self, plan: Plan, table: str, rowid: str) -> str:
+        # The row is read back, since an earlier trigger of somebody else may have changed it.
+        gone = (
+            f"n.layout = {plan.number} AND (n.row = NEW.{rowid} OR NOT EXISTS "
+            f"(SELECT 1 FROM {table} r WHERE r.{rowid} = n.row))"
+        )
+        same = f"n.data = {self.key_data(plan, 'NEW')}"
+        op = f"CASE WHEN EXISTS (SELECT 1 FROM {NOTES} n WHERE {gone} AND {same}) "
+        op += "THEN 'U' ELSE 'I' END"
+        taken = f" FROM {NOTES} n WHERE {gone} AND NOT {same}"
+        row = f" FROM {table} r WHERE r.{rowid} = NEW.{rowid}"
+        return (
+            f"AFTER INSERT ON {table} FOR EACH ROW BEGIN "
+            f"{self._put(plan, _DELETE, 'n.data')}{taken}; "
+            f"{self._put(plan, op, self.row_data(plan, 'r'))}{row}; "
+            f"DELETE FROM {NOTES} WHERE layout = {plan.number}; END"
+        )
+
+    def _after_update(self, plan: Plan, table: str, rowid: str) -> str:
+        gone = (
+            f"layout = {plan.number} AND (row = NEW.{rowid} AND NEW.{rowid} <> OLD.{rowid} "
+            f"OR NOT EXISTS (SELECT 1 FROM {table} r WHERE r.{rowid} = {NOTES}.row))"
+        )
+        keys = [self.quote(column.column) for column in plan.row.key]
+        changed = " OR ".join(f"OLD.{key} IS NOT NEW.{key} COLLATE BINARY" for key in keys)
+        op = f"CASE WHEN {changed} THEN 'I' ELSE 'U' END"
+        row = f" FROM {table} r WHERE r.{rowid} = NEW.{rowid}"
+        return (
+            f"AFTER UPDATE ON {table} FOR EACH ROW BEGIN "
+            f"{self._put(plan, _DELETE, 'data')} FROM {NOTES} WHERE {gone}; "
+            f"DELETE FROM {NOTES} WHERE {gone}; "
+            f"{self._put(plan, _DELETE, self.key_data(plan, 'OLD'))} WHERE {changed}; "
+            f"{self._put(plan, op, self.row_data(plan, 'r'))}{row}; END"
+        )
+
+    def _noting(self, plan: Plan, table: str, rowid: str) -> dict[str, str]:
+        """The triggers that note the rows which a REPLACE may take away."""
+        indexes = unique_indexes(self.execute, plan.row.table, self.quote)
+        if not indexes:
+            return {}
+        note = (
+            f"BEGIN DELETE FROM {NOTES} WHERE layout = {plan.number}; "
+            f"INSERT INTO {NOTES} (layout, row, data) "
+            f"SELECT {plan.number}, r.{rowid}, {self.key_data(plan, 'r')} FROM {table} r WHERE "
+        )
+        clashes = [index.clash("r") for index in indexes]
+        either = " OR ".join(f"({clash})" for clash in clashes)
+        others = f"r.{rowid} <> OLD.{rowid}"
+        return {
+            "before_insert": (
+                f"BEFORE INSERT ON {table} FOR EACH ROW WHEN "
+                f"{self._any(table, clashes)} {note}{either}; END"
+            ),
+            "before_update": (
+                f"BEFORE UPDATE {self._of(indexes)}ON {table} FOR EACH ROW WHEN "
+                f"{self._any(table, [f'{others} AND {clash}' for clash in clashes])} "
+                f"{note}{others} AND ({either}); END"
+            ),
+        }
+
+    def _any(self, table: str, clashes: list[str]) -> str:
+        return " OR ".join(f"EXISTS (SELECT 1 FROM {table} r WHERE {clash})" for clash in clashes)
+
+    def _of(self, indexes: list[UniqueIndex]) -> str:
+        """The columns that matter; all of them where an index holds an expression."""
+        columns = {self.quote(name): None for index in indexes for name in index.columns}
+        plain = all(index.is_plain for index in indexes)
+        return f"OF {', '.join(columns)} " if plain else ""
+
+    def _put(self, plan: Plan, op: str, data: str) -> str:
+        into = f"INSERT INTO {self.capture_table} (op, layout, data)"
+        return f"{into} SELECT {op}, {plan.number}, {data}"
+
+    def _rowid(self, plan: Plan) -> str:
+        return next(name for name in _ROWIDS if not self.tables.has(plan.row.table, name))
+
+    def _require_rowid(self, plan: Plan) -> None:
+        [(sql,)] = self.execute(
+            "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s COLLATE NOCASE",
+            [plan.row.table],
+        )
+        if _WITHOUT_ROWID.search(sql):
+            raise SockstreamError(
+                "capture-impossible",
+                f"The table {plan.row.table} was made WITHOUT ROWID, which cannot be captured",
+                f"Make it anew without that option, or add {plan.row.label!r} to EXCLUDE",
+            )
