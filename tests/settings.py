@@ -55,7 +55,9 @@ def _server(vendor: str, name: str, user: str, **options: Any) -> dict[str, Any]
 
 DATABASES: dict[str, dict[str, Any]] = {
     "default": _sqlite("default"),
-    "site_sqlite": _sqlite("site_sqlite"),
+    # As docs ask for: a transaction that reads before it writes could else be refused by SQLite at
+    # once, without waiting, when somebody else (oplog_send, say) has committed in between.
+    "site_sqlite": _sqlite("site_sqlite", transaction_mode="IMMEDIATE"),
     "central_sqlite": _sqlite("central_sqlite", transaction_mode="IMMEDIATE"),
     "site_pg": _server("postgresql", "site_pg", "postgres"),
     "central_pg": _server("postgresql", "central_pg", "postgres"),
