@@ -33,6 +33,7 @@ class Connection(asyncio.Protocol):
         self.host = ""
         self.port = 0
         self.started = 0.0
+        self.closed: asyncio.Future[None] = server.loop.create_future()
         self._server = server
         self._loop = server.loop
         self._tls = SecureChannel(server.context)
@@ -115,6 +116,7 @@ class Connection(asyncio.Protocol):
         elif error is not None and not self._refused:
             self._server.refused(self, self._explain(error))
         self._server.forget(self)
+        self.closed.set_result(None)
 
     def pause_writing(self) -> None:
         self._transport.pause_reading()

@@ -292,9 +292,10 @@ class Link:
         if self._queue is None or not self._queue.busy:
             return
         now = self.loop.time()
-        self._session.progress(self._queue.seq, self._queue.records, now)
+        done = max(self._queue.written, self.offset)
+        self._session.progress(done, done - self.offset, now)
         self.pass_on()
         if now - self._applied_at > self._alert_after:
             words = "%s: the transaction up to %d has been at work for %d seconds"
-            logger.warning(words, self.name, self._queue.seq, now - self._applied_at)
+            logger.warning(words, self.name, self._queue.given, now - self._applied_at)
             self._alert_after *= 2

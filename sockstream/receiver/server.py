@@ -121,9 +121,8 @@ class Server:
             await asyncio.wait(overs)
         for connection in list(self._connections):
             connection.close()
-        until = self.loop.time() + _GOODBYES
-        while self._connections and self.loop.time() < until:
-            await asyncio.sleep(0.01)
+        if closed := [connection.closed for connection in self._connections]:
+            await asyncio.wait(closed, timeout=_GOODBYES)
 
     # What connections and links ask of the server.
 

@@ -57,7 +57,8 @@ class State(Enum):
 class StreamQueue:
     """The queue of one stream between its link and its applier.
 
-    `begin` is run once, in the pool, before the first batch.
+    `begin` is run once, in the pool, before the first batch. `given` is the last seq that the
+    applier got, `written` the last one that it is done with, in a transaction that may be open.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class StreamQueue:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.name = name
-        self.seq = 0
-        self.records = 0
+        self.given = 0
+        self.written = 0
         self.done: asyncio.Future[None] = loop.create_future()
         self._applier = applier
         self._begin: Callable[[], None] | None = begin
@@ -156,7 +157,7 @@ class StreamQueue:
         self._give_up_turn()
 
     def _apply(self, batches: list[Batch]) -> None:
-        self.seq = batches[-1].last_seq
+        self.given = batches[-1].last_seq
         try:
             applied = self._applier.apply(batches)
         except Retry:
@@ -166,7 +167,7 @@ class StreamQueue:
             raise
         self._recovered()
         self._group_open = applied.group_open
-        self.records = self.records + applied.records if applied.group_open else 0
+        self.written = self.given
         size = sum(batch.size for batch in batches)
         self._tell(self._listener.on_applied, applied, size, len(batches))
 

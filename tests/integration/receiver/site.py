@@ -127,7 +127,7 @@ class Site:
     def connect(self, **changes: Any) -> Welcome:
         """Dial, be welcomed, confirm. Raises WireError if central refuses."""
         self.dial(**changes)
-        welcome = self.wait_for(Welcomed).welcome
+        welcome: Welcome = self.wait_for(Welcomed).welcome
         digest = self.oplog.digest_at(welcome.offset)
         assert digest is not None
         self.session.confirm(welcome.offset + 1, digest, time.monotonic())

@@ -1,0 +1,135 @@
+"""One stream, two connections: the newer one has it at once, and the older one does no harm."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from django.db import connections
+
+from sockstream.receiver.models import Offset
+from sockstream.receiver.signals import records_applied
+from sockstream.wire.sending import Welcomed
+from tests.integration.receiver.central import Central
+from tests.integration.receiver.site import Oplog, Progressed, connected, slots
+from tests.unit.trust import Trust
+from tests.zoo.models import Slot
+
+
+def test_a_newer_connection_takes_over_at_once(central: str, trust: Trust) -> None:
+    oplog = Oplog()
+    with Central(central, trust) as running:
+        old = running.site(oplog=oplog)
+        oplog.add(slots(1))
+        old.connect()
+        old.send_all()
+        new = running.site(oplog=oplog)
+        begun = time.monotonic()
+        with connected(new):
+            assert time.monotonic() - begun < 2, "nobody waits for the old socket to die"
+            oplog.add(slots(1))
+            new.send_all()
+            error = old.wait_until_closed()
+            assert error is not None
+            assert error.code == "fenced"
+    assert Slot.objects.using(central).count() == 2
+
+
+def test_takeover_of_an_open_group(central: str, trust: Trust) -> None:
+    """The old connection's transaction holds the offset's row until it is told to end."""
+    oplog = Oplog()
+    with Central(central, trust, HEARTBEAT=0.5) as running:
+        old = running.site(oplog=oplog)
+        oplog.add(slots(1))
+        oplog.add(slots(5), goes_on=True)
+        old.connect()
+        old.run(lambda: Progressed(6, 5) in old.events, "the group is open")
+        new = running.site(oplog=oplog)
+        with connected(new):
+            assert new.acked == 1
+            oplog.add(slots(5))
+            new.send_all()
+    assert Slot.objects.using(central).count() == 11
+    assert Offset.objects.using(central).get().inserts_met == 0
+
+
+def test_takeover_waits_for_the_transaction_at_work(central: str, trust: Trust) -> None:
+    """What the old connection is committing counts: the new one goes on after it."""
+    held, go_on = threading.Event(), threading.Event()
+
+    def hear(**_: Any) -> None:
+        held.set()
+        go_on.wait(20)
+
+    oplog = Oplog()
+    oplog.add(slots(3))
+    records_applied.connect(hear)
+    try:
+        with Central(central, trust) as running:
+            old = running.site(oplog=oplog)
+            old.connect()
+            old.fill()
+            old.run(held.is_set, "at work", fill=False)
+            threading.Timer(0.5, go_on.set).start()
+            new = running.site(oplog=oplog)
+            with connected(new):
+                assert new.acked == 3
+    finally:
+        records_applied.disconnect(hear)
+
+
+def test_one_of_many_has_it(central: str, trust: Trust) -> None:
+    oplog = Oplog()
+    oplog.add(slots(1))
+    with Central(central, trust, HANDSHAKE_TIMEOUT=10.0) as running:
+        sites = [running.site(oplog=oplog) for _ in range(5)]
+        for site in sites:
+            site.dial()
+        until = time.monotonic() + 10
+        while len(left := [site for site in sites if not site.ended]) > 1:
+            assert time.monotonic() < until
+            for site in left:
+                site.pump(0.01)
+        assert {site.error.code for site in sites if site.error} == {"fenced"}
+        left[0].wait_for(Welcomed)
+
+
+def test_the_fence_is_in_the_database(central: str, trust: Trust) -> None:
+    """Another process took the stream: this one finds out at its next commit."""
+    with Central(central, trust) as running:
+        site = running.site()
+        site.oplog.add(slots(1))
+        with connected(site):
+            site.send_all()
+            Offset.objects.using(central).update(fence=1)
+            site.oplog.add(slots(1))
+            site.fill()
+            error = site.wait_until_closed()
+            assert error is not None
+            assert error.code == "fenced"
+        assert Slot.objects.using(central).count() == 1
+        with connected(site):
+            site.send_all()
+    assert Slot.objects.using(central).count() == 2
+
+
+def test_two_centrals_on_one_database(databases: Any, trust: Trust) -> None:
+    """More cores by more processes: a stream that moves to another one moves whole."""
+    databases.clean("central_pg")
+    oplog = Oplog()
+    with Central("central_pg", trust) as one, Central("central_pg", trust) as two:
+        for turn in range(6):
+            running = (one, two)[turn % 2]
+            site = running.site(oplog=oplog)
+            site.connect()
+            oplog.add(slots(10))
+            site.send_all()
+            oplog.add(slots(10))
+            site.fill()
+            site.pump()
+        with connected(one.site(oplog=oplog)) as site:
+            site.send_all()
+    assert Slot.objects.using("central_pg").count() == 120
+    assert Offset.objects.using("central_pg").get().inserts_met == 0
+    connections["central_pg"].close()
