@@ -6,7 +6,7 @@ columns instead of one adapter call a value, which is what psycopg's own lists c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...rows import Column, Kind
@@ -73,7 +73,7 @@ def _aware(column: Column) -> Callable[[Values], Values]:
     return check
 
 
-def joined(texts: Iterable[str | None]) -> str:
+def joined(texts: Sequence[str | None]) -> str:
     """Texts as an array literal.
 
     Quotes and backslashes are escaped in all of them at once. NUL, which PostgreSQL's text can't
@@ -81,7 +81,7 @@ def joined(texts: Iterable[str | None]) -> str:
     """
     marked = [_NULL if text is None else text for text in texts]
     whole = _SEPARATOR.join(marked)
-    if whole.count("\x00") != len(marked) - 1 + marked.count(_NULL):
+    if whole.count("\x00") != len(marked) - 1 + texts.count(None):
         raise Refusal("record-refused", "A text holds the character NUL, which PostgreSQL refuses")
     if "\\" in whole:
         whole = whole.replace("\\", "\\\\")

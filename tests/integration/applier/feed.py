@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 from uuid import UUID
 
@@ -128,9 +128,10 @@ def wire(instance: models.Model, column: Column) -> Any:
 def plain(value: Any, column: Column) -> Any:
     """The wire value of a Python value."""
     if column.kind is Kind.JSON:
-        return json.dumps(value, cls=column.field.encoder)
+        return json.dumps(value)
     if column.kind is Kind.DECIMAL:
-        return f"{Decimal(value).quantize(Decimal(1).scaleb(-(column.places or 0))):f}"
+        places = Decimal(1).scaleb(-(column.places or 0))
+        return f"{Decimal(value).quantize(places, context=Context(prec=60)):f}"
     match value:
         case UUID():
             return value.bytes

@@ -1,0 +1,79 @@
+"""Array literals, read back the way PostgreSQL reads them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sockstream.receiver.faults import Refusal
+from sockstream.receiver.upserts.arrays import joined, literal
+from sockstream.rows import Column, Kind
+
+texts = st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\x00")))
+
+
+def read(written: str) -> list[str | None]:
+    """A one-dimensional array literal, by the rules of PostgreSQL's manual."""
+    found: list[str | None] = []
+    body = written[1:-1]
+    at = 0
+    while at < len(body):
+        if body[at] == '"':
+            text, at = _quoted(body, at + 1)
+            found.append(text)
+        else:
+            end = body.find(",", at)
+            end = len(body) if end < 0 else end
+            found.append(None if body[at:end] == "NULL" else body[at:end])
+            at = end
+        at += 1
+    return found
+
+
+def _quoted(body: str, at: int) -> tuple[str, int]:
+    text = ""
+    while body[at] != '"':
+        at += body[at] == "\\"
+        text += body[at]
+        at += 1
+    return text, at + 1
+
+
+@given(texts.filter(len))
+def test_texts(values: list[str | None]) -> None:
+    assert read(joined(values)) == values
+
+
+def test_nul_is_refused() -> None:
+    with pytest.raises(Refusal, match="NUL"):
+        joined(["a\x00b", None])
+    with pytest.raises(Refusal, match="NUL"):
+        joined(["\x00n"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "written"),
+    [
+        (Kind.INT, [1, None, -3], "{1,NULL,-3}"),
+        (Kind.INT, [1, "text"], '{"1","text"}'),
+        (Kind.BOOL, [True, None], "{True,NULL}"),
+        (Kind.FLOAT, [float("inf"), float("nan"), 0.1], "{inf,nan,0.1}"),
+        (Kind.UUID, [b"\x01" * 16, None], '{"' + "01" * 16 + '",NULL}'),
+        (Kind.BINARY, [b"\x00\xff"], '{"\\\\x00ff"}'),
+        (Kind.DURATION, [1, -1], '{"0 days 0.000001 seconds","-1 days 86399.999999 seconds"}'),
+        (Kind.HSTORE, [{"a": None, 'b"': "c\\"}], '{"\\"a\\"=>NULL,\\"b\\\\\\"\\"=>\\"c\\\\\\\\\\""}'),
+        (Kind.TEXT, ["NULL", "", "a,b"], '{"NULL","","a,b"}'),
+    ],
+)
+def test_kinds(kind: Kind, values: list[object], written: str) -> None:
+    assert literal(Column("field", "field", kind))(values) == written
+
+
+def test_nested_arrays() -> None:
+    numbers = Column("field", "field", Kind.INT)
+    rows = Column("field", "field", Kind.ARRAY, base=numbers)
+    nested = Column("field", "field", Kind.ARRAY, base=rows)
+    assert literal(nested)([[[1, None], [2, 3]]]) == (
+        '{"{{\\"1\\",NULL},{\\"2\\",\\"3\\"}}"}'
+    )
