@@ -115,10 +115,17 @@ def peer_identity(connection: ssl.SSLObject | ssl.SSLSocket) -> Peer:
         raise SockstreamError(
             "tls-no-certificate", "The peer has shown no certificate", "Have it use one of ours"
         )
-    cert = x509.load_der_x509_certificate(encoded)
-    name = index.common_name(cert)
-    if connection.server_side:
-        _check_site(cert, name)
+    try:
+        cert = x509.load_der_x509_certificate(encoded)
+        name = index.common_name(cert)
+        if connection.server_side:
+            _check_site(cert, name)
+    except ValueError as error:
+        raise SockstreamError(
+            "auth-identity",
+            f"The peer's certificate cannot be read: {error}",
+            "Make one where the authority is: sockstream certs client NAME",
+        ) from error
     return Peer(name, cert.serial_number, cert.not_valid_after_utc, cert.fingerprint(_SHA256))
 
 

@@ -51,10 +51,18 @@ def read_certificate(path: str | Path) -> x509.Certificate:
 
 
 def _certificates(setting: str, path: str | Path) -> list[x509.Certificate]:
+    content = _content(setting, path)
     try:
-        return x509.load_pem_x509_certificates(_content(setting, path))
+        certs = x509.load_pem_x509_certificates(content)
     except ValueError as error:
         raise _wrong(setting, path, "holds no certificate in PEM form", MAKE) from error
+    try:
+        # They are parsed when they are asked for.
+        for cert in certs:
+            _ = cert.extensions
+    except ValueError as error:
+        raise _wrong(setting, path, f"holds a malformed certificate: {error}", MAKE) from error
+    return certs
 
 
 def _check_key(path: str | Path) -> None:

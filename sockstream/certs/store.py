@@ -271,9 +271,12 @@ def _revoked(folder: Path, authority: x509.Certificate) -> Mapping[int, datetime
 
 def _certificate(path: Path) -> x509.Certificate | None:
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes())
+        cert = x509.load_pem_x509_certificate(path.read_bytes())
+        # They are parsed when they are asked for.
+        _ = cert.extensions
     except (FileNotFoundError, ValueError):
         return None
+    return cert
 
 
 def _no_authority(folder: Path) -> ConfigError:

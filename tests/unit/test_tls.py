@@ -461,3 +461,15 @@ def test_who_shows_nothing_has_no_name(trust: Trust) -> None:
     bare = without_checks(ssl.PROTOCOL_TLS_CLIENT, trust, None)
     at_central, _ = Meeting(lax, bare).held()
     assert told(at_central)[0] == "tls-no-certificate"
+
+
+def test_a_certificate_that_openssl_takes_and_that_cannot_be_read(trust: Trust) -> None:
+    uri_that_is_no_text = b"\x30\x04\x86\x02\xff\xfe"
+    odd = certified(trust, "site-a", uri_that_is_no_text, [CLIENT_AUTH])
+    with pytest.raises(ConfigError, match="holds a malformed certificate"):
+        site(trust, odd)
+    unchecked = without_checks(ssl.PROTOCOL_TLS_CLIENT, trust, odd)
+    at_central, _ = Meeting(central(trust), unchecked).held()
+    code, line = told(at_central)
+    assert code == "auth-identity"
+    assert "cannot be read" in line

@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from sockstream.certs.authority import Authority, Pair, Revocation
 
@@ -96,9 +96,12 @@ def written(cert: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
 
 
 def certified(
-    trust: Trust, name: str, uris: list[str], purposes: list[x509.ObjectIdentifier] | None
+    trust: Trust, name: str, uris: list[str] | bytes, purposes: list[x509.ObjectIdentifier] | None
 ) -> Paths:
-    """A client certificate with other contents than ours have; OpenSSL accepts it."""
+    """A certificate with other contents than ours have; OpenSSL accepts it.
+
+    `uris` may be the encoded alternative names.
+    """
     template = x509.load_pem_x509_certificate(trust.authority.client("template", NOW, days=1).cert)
     key = ec.generate_private_key(ec.SECP256R1())
     builder = x509.CertificateBuilder(
@@ -116,8 +119,11 @@ def certified(
     builder = builder.add_extension(
         x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False
     )
-    names = [x509.UniformResourceIdentifier(uri) for uri in uris]
-    if names:
+    if isinstance(uris, bytes):
+        encoded = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, uris)
+        builder = builder.add_extension(encoded, critical=False)
+    elif uris:
+        names = [x509.UniformResourceIdentifier(uri) for uri in uris]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     if purposes:
         builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)

@@ -96,7 +96,10 @@ def test_a_list_that_was_altered(trust: Trust) -> None:
 def test_a_file_that_is_no_list(trust: Trust, content: bytes) -> None:
     crl = trust.folder / "crl.pem"
     crl.write_bytes(content)
-    assert code_of(peer(trust.client()[0]), crl, trust.ca) == "crl-unreadable"
+    with pytest.raises(SockstreamError) as found:
+        tls.check_revoked(peer(trust.client()[0]), crl, trust.ca)
+    assert found.value.code == "crl-unreadable"
+    assert found.value.words.endswith(f"{crl} cannot be read: it holds no PEM list")
 
 
 def test_a_list_that_is_named_but_not_there(trust: Trust, tmp_path: Path) -> None:

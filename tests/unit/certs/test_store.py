@@ -127,6 +127,10 @@ def test_a_file_in_the_way_is_left_alone(plain: Path, name: str) -> None:
         at.client("site-a", 30)
     assert (plain / name).read_bytes() == b"precious"
     assert contents(plain).keys() == before
+    (plain / name).unlink()
+    with opened(plain) as at:
+        at.client("site-a", 30)
+    files.read_pair(plain / "site-a.crt", plain / "site-a.key", "client")
 
 
 @pytest.mark.parametrize("name", ["site-a.key", "site-a.crt"])
