@@ -155,7 +155,7 @@ BEGIN
   IF TG_OP = 'INSERT' THEN
     {put} VALUES ({self._record("I", plan, self.row_data(plan, "NEW"))});
   ELSIF TG_OP = 'UPDATE' THEN
-    IF ROW({old}) *<> ROW({new}) THEN
+    IF ROW({old})::record *<> ROW({new})::record THEN
       {put} VALUES ({self._record("D", plan, self.key_data(plan, "OLD"))});
       {put} VALUES ({self._record("I", plan, self.row_data(plan, "NEW"))});
     ELSE
