@@ -263,9 +263,8 @@ def test_more_connections_than_allowed(central_db: str, trust: Trust) -> None:
         first = socket.create_connection(running.address, PATIENCE)
         running_out = socket.create_connection(running.address, PATIENCE)
         running_out.settimeout(PATIENCE)
-        with first, running_out:
-            with suppress(ConnectionResetError):
-                assert running_out.recv(1) == b""
+        with first, running_out, suppress(ConnectionResetError):
+            assert running_out.recv(1) == b""
         running.wait_for_line('Raise SOCKSTREAM["CONNECTIONS"]')
 
 
