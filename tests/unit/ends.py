@@ -119,7 +119,7 @@ def failure(call: Callable[[], object]) -> Exception:
 
 
 def what_central_sees(
-    context: ssl.SSLContext, peer: Callable[[socket.socket], object]
+    context: ssl.SSLContext, peer: Callable[[socket.socket], object], patience: float = PATIENCE
 ) -> SockstreamError:
     """How central explains the end of a handshake with a peer that is no TLS client."""
 
@@ -131,7 +131,7 @@ def what_central_sees(
     with listening() as listener, ThreadPoolExecutor(1) as thread:
         done = thread.submit(connect, listener.getsockname()[1])
         accepted, address = listener.accept()
-        accepted.settimeout(1)
+        accepted.settimeout(patience)
         error = failure(lambda: context.wrap_socket(accepted, server_side=True))
         done.result(10)
         return tls.explain(error, address[0], address[1], server=True)
@@ -153,7 +153,7 @@ def what_the_site_sees(context: ssl.SSLContext, answer: bytes | None) -> Sockstr
         plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
         accepted, _ = listener.accept()
         accepted.settimeout(PATIENCE)
-        plain.settimeout(1)
+        plain.settimeout(PATIENCE if answer is not None else 0.2)
         spoken = thread.submit(speak)
         error = failure(lambda: context.wrap_socket(plain, server_hostname="127.0.0.1"))
         spoken.result(10)

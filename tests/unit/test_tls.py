@@ -289,7 +289,7 @@ def test_a_peer_that_says_nothing(trust: Trust) -> None:
     def wait(connection: socket.socket) -> None:
         connection.recv(1)
 
-    code, line = told(what_central_sees(central(trust), wait))
+    code, line = told(what_central_sees(central(trust), wait, patience=0.2))
     assert code == "timeout"
     assert "The peer at 127.0.0.1:PORT did not finish in time" in line
 
