@@ -36,6 +36,9 @@ class Intake:
     def fileno(self) -> int | None:
         return self._waker.fileno()
 
+    def close(self) -> None:
+        self._waker.close()
+
     def ready(self) -> bool:
         """Whether `step` may find something to do."""
         if self.error is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
+from contextlib import closing
 
 from django.db import InterfaceError, OperationalError, connections
 
@@ -66,13 +67,13 @@ class Service:
                 self._stop.wait(self._backoff.next())
 
     def _serve(self) -> None:
-        self._intake = Intake(self.using, self.settings)
-        try:
-            while not self._done():
-                self._try_road()
-        finally:
-            # Whoever reads the status must not take a closed road for an open one.
-            oplog.note_state(self.using, "stopped")
+        with closing(Intake(self.using, self.settings)) as self._intake:
+            try:
+                while not self._done():
+                    self._try_road()
+            finally:
+                # Whoever reads the status must not take a closed road for an open one.
+                oplog.note_state(self.using, "stopped")
         self._say_end()
         if self.once and self._intake.error is not None:
             raise self._intake.error

@@ -32,6 +32,9 @@ class Waker(Protocol):
     def woken(self) -> bool:
         """Whether something may have been captured since the last call."""
 
+    def close(self) -> None:
+        """Watch no longer."""
+
 
 class DataVersion:
     """SQLite: looks when the database's files change, and for a while after that.
@@ -59,6 +62,10 @@ class DataVersion:
         else:
             self.interval = min(2 * (self.interval or _SOON), self._longest)
         return changed
+
+    def close(self) -> None:
+        if self._watch:
+            self._watch.close()
 
     def _data_version(self) -> int:
         self._connection.ensure_connection()
@@ -103,6 +110,10 @@ class Notified:
         first, self._first = self._first, False
         return any([*self._raw.notifies(timeout=0)]) or first
 
+    def close(self) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"UNLISTEN {CHANNEL}")
+
 
 class Looking:
     """Any other database: look whether a captured row is there."""
@@ -117,6 +128,9 @@ class Looking:
 
     def woken(self) -> bool:
         return Capture.objects.using(self._using).exists()
+
+    def close(self) -> None:
+        pass
 
 
 def waker(using: str, interval: float) -> Waker:
