@@ -152,17 +152,26 @@ def _sqlite_decimal(places: int | None) -> Converter:
 
     def convert(value: Any) -> Any:
         try:
-            if type(value) is str:
-                exact = _SQLITE_DIGITS.create_decimal_from_float(float(value))
-            else:
-                exact = Decimal(value)
-            if step is not None:
-                exact = exact.quantize(step, context=_ALL_DIGITS)
+            if type(value) is int:
+                return f"{value}.{'0' * places}" if places else str(value)
+            number = float(value)
+            if places:
+                # Mostly there are no more digits than places, and nothing is to be rounded.
+                whole, _, fraction = f"{number:.15g}".partition(".")
+                if len(fraction) <= places and whole.lstrip("-").isdigit():
+                    return f"{whole}.{fraction:0<{places}}"
+            return _rounded(number, step)
         except (InvalidOperation, ValueError, TypeError):
             return _text(value)
-        return format(exact, "f")
 
     return convert
+
+
+def _rounded(number: float, step: Decimal | None) -> str:
+    exact = _SQLITE_DIGITS.create_decimal_from_float(number)
+    if step is not None:
+        exact = exact.quantize(step, context=_ALL_DIGITS)
+    return format(exact, "f")
 
 
 def _interval(value: Any) -> Any:

@@ -61,6 +61,7 @@ class Decoder:
         self.other_names = names[keys:]
         self.has_pk: bool = definition["pk"]
         self._wide: bool = definition["wide"]
+        self.points = any(column["kind"] == "reference" for column in columns)
         self._row = _plan(columns, definition)
         self._key = _plan(columns[:keys], definition)
 
@@ -71,7 +72,7 @@ class Decoder:
         SockstreamError if the text is no JSON array of the right length: it was tampered with.
         """
         plan = self._key if op == "D" else self._row
-        row = self._items(data)
+        row = self._items(op, data)
         try:
             for index, convert in plan.converting:
                 value = row[index]
@@ -80,7 +81,7 @@ class Decoder:
             for index, local, name, model in plan.references:
                 if row[index] is None and row[local] is not None:
                     row[index] = Missing(name, model, row[local])
-        except IndexError as error:
+        except (IndexError, TypeError, KeyError) as error:
             raise self._spoilt(data) from error
         del row[plan.width :]
         return row
@@ -90,14 +91,14 @@ class Decoder:
         plan = self._key if op == "D" else self._row
         return any(type(values[index]) is Missing for index, _, _, _ in plan.references)
 
-    def local_pk(self, data: str) -> Any:
+    def local_pk(self, op: str, data: str) -> Any:
         """The local primary key of a captured row, if `has_pk`, as `Missing.local` has it."""
-        return self._items(data)[-1]
+        return self._items(op, data)[-1]
 
-    def _items(self, data: str) -> list[Any]:
+    def _items(self, op: str, data: str) -> list[Any]:
         try:
             row = _loads(data)
-            return [*chain.from_iterable(row)] if self._wide else row
+            return [*chain.from_iterable(row)] if self._wide and op != "D" else row
         except (ValueError, TypeError) as error:
             raise self._spoilt(data) from error
 

@@ -136,7 +136,7 @@ class Dialect(ABC):
             return self.value(column, sql)
         target = column.target
         assert target is not None
-        return self.key_of(target, sql) if self._is_there(target) else "NULL"
+        return self.key_of(target, sql) if self.is_there(target) else "NULL"
 
     def key_of(self, target: Row, local: str) -> str:
         """The SQL that looks up the key of the row of `target` whose primary key is `local`."""
@@ -174,14 +174,14 @@ class Dialect(ABC):
         inner = target.key[0].target
         return inner is not None and (len(inner.key) > 1 or self._is_nested(inner))
 
-    def _is_there(self, target: Row) -> bool:
+    def is_there(self, target: Row) -> bool:
         """Whether the tables that a lookup of the key reads are there (yet)."""
         columns = [part.column for part in target.key]
         if target.pk is not None:
             columns.append(target.pk.column)
         further = (part.target for part in target.key)
         return self.tables.has(target.table, *columns) and all(
-            self._is_there(inner) for inner in further if inner is not None
+            self.is_there(inner) for inner in further if inner is not None
         )
 
 

@@ -112,12 +112,26 @@ def _length(row: Row, has_pk: bool) -> int:
     return len(row.columns) + references + has_pk
 
 
+def reference_shape(
+    target: Row, connection: BaseDatabaseWrapper
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The shape of a reference to a row of `target`, with what else a converter has to know."""
+    shape = {"kind": Kind.REFERENCE.value, "parts": _shapes(target.key)}
+    return shape, _database(connection)
+
+
+def _database(connection: BaseDatabaseWrapper) -> dict[str, Any]:
+    """What the captured texts depend on."""
+    postgresql = connection.vendor == "postgresql"
+    zone = "UTC" if postgresql else connection.timezone_name
+    return {"vendor": connection.vendor, "zone": zone}
+
+
 def _definition(row: Row, has_pk: bool, connection: BaseDatabaseWrapper) -> dict[str, Any]:
     return {
+        **_database(connection),
         "version": VERSION,
         "model": row.label,
-        "vendor": connection.vendor,
-        "zone": "UTC" if connection.vendor == "postgresql" else connection.timezone_name,
         "keys": len(row.key),
         "columns": [_shape(column) for column in row.columns],
         "pk": has_pk,

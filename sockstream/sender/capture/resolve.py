@@ -1,0 +1,133 @@
+"""Finds the key of a reference's target that was not there when the trigger looked for it.
+
+With deferred constraints a row may be written before the one that it points to; a cascade of the
+database deletes a row after the one that it pointed to is gone. Both are captured in the same
+transaction, with the local primary key beside the key: so the answer is among the captured rows,
+or, if the target's model is not captured, in its table.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from django.apps import apps
+from django.db import connections, models
+
+from ...rows import describe
+from ..models import Capture, CaptureLayout
+from . import converters, layouts
+from .decode import Decoder, Missing
+from .decode import compile as compile_decoder
+from .installing import DIALECTS
+
+logger = logging.getLogger(__name__)
+
+_REMEMBERED = 100_000
+_HERE = "\0"
+
+
+class Resolver:
+    """Decodes captured rows, in the order of their ids, and fills what is Missing in them.
+
+    It remembers the keys of the rows that were deleted last, since their captured rows are
+    removed from the capture table while those that pointed to them are still to come.
+    """
+
+    def __init__(self, using: str) -> None:
+        self._connection = connections[using]
+        self._deleted: dict[tuple[str, Any], Any] = {}
+        self._captured: dict[str, dict[Any, Any]] = {}
+        self._captured_to = 0
+
+    def values(self, decoder: Decoder, op: str, data: str) -> list[Any]:
+        """What `decoder.values` gives, less what is Missing.
+
+        A reference whose target is nowhere dangles here already; it travels as None, and the log
+        says so.
+        """
+        values = decoder.values(op, data)
+        if decoder.points and decoder.unresolved(op, values):
+            for index, value in enumerate(values):
+                if isinstance(value, Missing):
+                    values[index] = self._find(value, op, decoder.model)
+        if op == "D" and decoder.has_pk:
+            self._remember(decoder, data, values)
+        return values
+
+    def _remember(self, decoder: Decoder, data: str, values: list[Any]) -> None:
+        self._deleted[decoder.model, decoder.local_pk("D", data)] = _key(values)
+        if len(self._deleted) > _REMEMBERED:
+            del self._deleted[next(iter(self._deleted))]
+
+    def _find(self, missing: Missing, op: str, model: str) -> Any:
+        steps: list[Callable[[Missing], Any]] = [self._among_captured, self._among_deleted]
+        if op == "D":
+            steps.reverse()
+        for step in (*steps, self._in_table):
+            if (found := step(missing)) is not None:
+                return found
+        logger.warning(
+            "A row of %s points by %s to a row of %s that is not there (%s); it is sent as null",
+            *(model, missing.column, missing.model, missing.local),
+        )
+        return None
+
+    def _among_deleted(self, missing: Missing) -> Any:
+        return self._deleted.get((missing.model, missing.local))
+
+    def _among_captured(self, missing: Missing) -> Any:
+        known = self._captured.get(missing.model, {}).get(missing.local)
+        if known is None and self._is_new(missing.model):
+            self._captured[missing.model] = dict(self._read(missing.model))
+            known = self._captured[missing.model].get(missing.local)
+        return known
+
+    def _is_new(self, model: str) -> bool:
+        """Whether rows were captured since the capture table was read for this model."""
+        last = Capture.objects.using(self._connection.alias).order_by("-id").values_list("id")[:1]
+        end = next((id_ for (id_,) in last), 0)
+        if end != self._captured_to:
+            self._captured.clear()
+            self._captured_to = end
+        return model not in self._captured
+
+    def _read(self, model: str) -> Iterator[tuple[Any, Any]]:
+        """The local primary keys and the keys of the rows of a model that are captured now."""
+        using = self._connection.alias
+        decoders = {
+            layout.id: compile_decoder(json.loads(layout.definition))
+            for layout in CaptureLayout.objects.using(using).filter(model=model)
+        }
+        rows = Capture.objects.using(using).filter(layout__in=decoders).order_by("id")
+        for op, layout, data in rows.values_list("op", "layout", "data").iterator():
+            decoder = decoders[layout]
+            if not decoder.has_pk:
+                continue
+            key = decoder.values(op, data)[: len(decoder.key_names)]
+            if not any(isinstance(part, Missing) for part in key):
+                yield decoder.local_pk(op, data), _key(key)
+
+    def _in_table(self, missing: Missing) -> Any:
+        try:
+            model: type[models.Model] = apps.get_model(missing.model)
+        except LookupError:
+            return None
+        target = describe(model)
+        dialect = DIALECTS[self._connection.vendor](self._connection)
+        if not dialect.is_there(target):
+            return None
+        sql = dialect.as_text(dialect.array([dialect.key_of(target, _HERE)]))
+        sql = sql.replace("%", "%%").replace(_HERE, "%s")
+        [(text,)] = dialect.execute(f"SELECT {sql}", [missing.local])
+        [key] = json.loads(text)
+        shape, definition = layouts.reference_shape(target, self._connection)
+        convert = converters.converter(shape, definition)
+        return key if key is None or convert is None else convert(key)
+
+
+def _key(values: list[Any]) -> Any:
+    """A key as a reference to it holds it."""
+    return values[0] if len(values) == 1 else values
