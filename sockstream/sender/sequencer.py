@@ -28,6 +28,7 @@ from ..wire import records
 from ..wire.errors import WireError
 from . import oplog
 from .capture import decode
+from .capture.resolve import Resolver
 from .models import Capture, CaptureLayout
 
 OPS = {"I": records.INSERT, "U": records.UPDATE, "D": records.DELETE}
@@ -50,6 +51,7 @@ class Sequencer:
         self._connection = connections[using]
         self._table = self._connection.ops.quote_name(Capture._meta.db_table)
         self._layouts: dict[int, _Layout] = {}
+        self._resolver = Resolver(using)
 
     def steps(self) -> Iterator[int]:
         """Number what is visible, pass by pass; yields the number of records after each commit.
@@ -145,7 +147,8 @@ class Sequencer:
         try:
             for _, op, layout_id, data in rows:
                 known = self._layouts.get(layout_id) or self._layout(layout_id)
-                builder.add(OPS[op], known.layout, known.decoder.values(op, data))
+                values = self._resolver.values(known.decoder, op, data)
+                builder.add(OPS[op], known.layout, values)
             if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
                 raise self._too_large(rows[0], builder.size)
             return builder.build(open=open_)
