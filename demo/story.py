@@ -19,6 +19,10 @@ from .processes import DemoError, Program
 HOST = "127.0.0.1"
 MOVES_WITHIN = 30.0
 LOOK_EVERY = 0.1
+LEGEND = (
+    "rows: at the site/at central; seq: records numbered; acked: those that the site knows to be"
+    " applied; offset: those that central has applied; waiting: those that it has not"
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Story:
         self.traffic = self._program("traffic", ["-m", "demo.traffic", str(self.seed)], "sender")
         self.traffic.start()
         self.display.say(f"Started the site's application, process {self.traffic.pid}: it writes")
+        self.display.say(LEGEND)
         self._until("the first records", lambda now: now.offset >= self.records / 5)
 
     def kill_sender(self) -> None:
@@ -103,8 +108,8 @@ class Story:
         self._until("the rest", lambda now: now.written >= self.records)
         (said,) = self.traffic.finish()
         done: dict[str, int] = json.loads(said)
-        self.display.say("Stopped writing. The application did, so many times each:")
-        self.display.say(", ".join(f"{way} {times}" for way, times in done.items()))
+        ways = ", ".join(f"{way} {times}" for way, times in done.items())
+        self.display.say(f"Stopped writing. How often, each way: {ways}")
         now = self._until("the last records", lambda now: now.arrived)
         self.display.show(now, always=True)
         self.sender.stop()
@@ -177,7 +182,10 @@ def _stuck(what: str, now: Standing) -> str:
 
 def _wrong(different: Sequence[Difference], now: Standing, applied: Applied) -> Iterator[str]:
     if different:
-        yield f"{len(different)} differences, the first one: {different[0]}"
+        count = (
+            "1 difference" if len(different) == 1 else f"{len(different)} differences, the first"
+        )
+        yield f"{count}: {different[0]}"
     if not now.arrived:
         yield f"the site is at {now.written}, central at {now.offset}, or their digests differ"
     if applied.records != now.seq:
