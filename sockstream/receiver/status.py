@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from .models import Offset
+from django.utils import timezone
+
+from ..conf import settings
+from .models import Offset, State
+
+# While a site is connected, it is noted as seen every RECHECK seconds.
+_LOOKS = 3
 
 
 def report(using: str) -> list[dict[str, Any]]:
@@ -24,7 +31,7 @@ def _of(row: Offset) -> dict[str, Any]:
         "epoch": bytes(row.epoch).hex()[:8],
         "seq": row.seq,
         "digest": bytes(row.digest).hex()[:8],
-        "state": "disabled" if row.source.disabled else row.state,
+        "state": _state(row),
         "address": row.source.address,
         "connected_at": row.connected_at,
         "last_seen": row.source.last_seen,
@@ -40,3 +47,13 @@ def _of(row: Offset) -> dict[str, Any]:
         "error_seq": row.error_seq,
         "error_at": row.error_at,
     }
+
+
+def _state(row: Offset) -> str:
+    """As noted; "lost" if it is noted as connected, but no oplog_receive says so any more."""
+    if row.source.disabled:
+        return "disabled"
+    patience = timedelta(seconds=_LOOKS * settings().RECHECK)
+    if row.state == State.CONNECTED and row.source.last_seen < timezone.now() - patience:
+        return "lost"
+    return row.state
