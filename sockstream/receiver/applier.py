@@ -196,6 +196,7 @@ class Applier:
             progress = self._hold()
             self._extend(progress, begun)
             self._open = progress
+        self._committed = progress.row.seq, bytes(progress.row.digest)
         if progress.seq == progress.row.seq:
             self.close()
 

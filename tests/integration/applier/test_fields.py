@@ -24,7 +24,7 @@ EVERYTHING: dict[str, list[Any]] = {
     "float": [0.1, -0.0, 1e308, 5e-324, float("inf"), float("-inf")],
     "decimal": [Decimal("12345678.1234"), Decimal("-0.0001"), Decimal(0)],
     "whole_decimal": [Decimal(10)],
-    "char": ["", "it's \"quoted\" \\ back", "NULL", "None", "{a,b}", "tab\tnew\nline\r", "\x01\x1f"],
+    "char": ["", 'it\'s "quoted" \\ back', "NULL", "None", "{a,b}", "tab\tnew\nline\r", "\x01\x1f"],
     "text": ["ünïcödé 🎉", "x" * 100_000, " spaces "],
     "email": ["a@b.example"],
     "file": ["files/a b.txt"],

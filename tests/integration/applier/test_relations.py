@@ -299,4 +299,3 @@ def test_a_delete_that_leaves_somebody_behind(central: str) -> None:
         4,
     )
     assert Category.objects.using(central).count() == 2
-
