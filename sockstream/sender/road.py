@@ -70,7 +70,7 @@ class Road:
         self._note_ack()
 
     def open(self) -> None:
-        """Connect and say hello. Raises OSError."""
+        """Connect and say hello. Raises OSError, or UnicodeError for a host that is no name."""
         self.link.connect(self.settings.CONNECT_TIMEOUT)
         now = time.monotonic()
         limits = Limits(
@@ -146,7 +146,7 @@ class Road:
     def fileno(self) -> int:
         return self.link.fileno()
 
-    def explain(self, error: OSError) -> SockstreamError:
+    def explain(self, error: Exception) -> SockstreamError:
         """What is wrong with the connection, in one line with the mend."""
         return tls.explain(error, self.link.host, int(self.link.port or 0), server=False)
 

@@ -91,7 +91,7 @@ class Service:
         except PeerLeft as left:
             asked = left.retry_after
             self._failed(SockstreamError("link-lost", str(left)))
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter for a host that is no name
             self._failed(road.explain(error))
         except WireError as error:
             self._failed(SockstreamError(error.code, error.words, error.mend))
