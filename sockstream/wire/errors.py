@@ -54,7 +54,8 @@ CODES: dict[str, Class] = {
     # The applier.
     "record-refused": Class.PERSON,
     "key-collision": Class.PERSON,
-    "model-unknown": Class.PERSON,
+    "model-not-allowed": Class.PERSON,
+    "missing-reference": Class.PERSON,
     "schema-mismatch": Class.PERSON,
     "db-unavailable": Class.RETRY,
     "db-readonly": Class.RETRY,

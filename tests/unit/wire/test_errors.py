@@ -29,7 +29,7 @@ def test_it_reads_as_one_line() -> None:
 
 
 def test_every_code_that_the_library_raises_is_listed() -> None:
-    raised = re.compile(r'WireError\(\s*"([a-z-]+)"')
+    raised = re.compile(r'(?:WireError|Refusal)\(\s*"([a-z-]+)"')
     used = {code for path in LIBRARY.rglob("*.py") for code in raised.findall(path.read_text())}
     assert "bad-frame" in used
     assert used <= CODES.keys()
