@@ -127,9 +127,9 @@ class Applier:
     def _transaction(self, *, ends: bool) -> Iterator[None]:
         """The one transaction of rows and offset; left open if the group goes on."""
         if self._atomic is None:
-            self._atomic = transaction.atomic(using=self.using, durable=True)
-            self._atomic.__enter__()
-            self._thread = threading.get_ident()
+            atomic = transaction.atomic(using=self.using, durable=True)
+            atomic.__enter__()
+            self._atomic, self._thread = atomic, threading.get_ident()
         self._check_thread()
         try:
             yield

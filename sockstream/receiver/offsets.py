@@ -95,20 +95,22 @@ def _look_for_clones(row: Offset, hello: Hello) -> None:
     A new instance is a restart; one that comes back after another one was there is a second
     process. Once or twice can be a race, more often within ten minutes is a copied site.
     """
-    now = timezone.now()
     if hello.instance == bytes(row.instance):
         return
-    if hello.instance == bytes(row.former_instance):
-        if row.flips_since is None or now - row.flips_since > _FLIPS_WITHIN:
-            row.flips, row.flips_since = 0, now
-        row.flips += 1
+    came_back = hello.instance == bytes(row.former_instance)
     row.former_instance, row.instance = row.instance, hello.instance
-    if row.flips >= _FLIPS and row.flips_since and now - row.flips_since <= _FLIPS_WITHIN:
+    if not came_back:
+        return
+    now = timezone.now()
+    if row.flips_since is None or now - row.flips_since > _FLIPS_WITHIN:
+        row.flips, row.flips_since = 0, now
+    row.flips += 1
+    if row.flips >= _FLIPS:
         raise WireError(
             "clone-suspected",
             f"Two processes take turns at sending the stream {row.stream}: "
             "the site may have been copied",
-            "Stop the copy; central lets the other one in again after ten minutes",
+            "Stop one of the two and start the other one again",
         )
 
 

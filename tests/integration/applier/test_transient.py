@@ -1,0 +1,241 @@
+"""Failures that are nobody's fault: no record is blamed, nothing is half done."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+import pytest
+from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from sockstream.receiver.applier import Retry
+from sockstream.receiver.models import Offset, State
+from tests.databases import Databases
+from tests.integration.applier.feed import Feed
+from tests.zoo.models import Parameter
+
+
+def row() -> Parameter:
+    return Parameter(name="key", value="value")
+
+
+def test_sqlite_is_busy(databases: Databases) -> None:
+    using = "central_sqlite"
+    databases.clean(using)
+    feed = Feed()
+    applier = feed.applier(using)
+    batch = feed.insert(row()).batch()
+    with connections[using].cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout = 50")
+    other = sqlite3.connect(connections[using].settings_dict["NAME"], isolation_level=None)
+    try:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Retry) as failed:
+            applier.apply([batch])
+        assert failed.value.error.code == "retry"
+        other.execute("ROLLBACK")
+    finally:
+        other.close()
+        with connections[using].cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 20000")
+    assert applier.apply([batch]).offset == 1
+
+
+def test_sqlite_begins_with_the_write_lock(databases: Databases) -> None:
+    """Else another writer's commit between our first read and our first write is fatal."""
+    using = "central_sqlite"
+    databases.clean(using)
+    connections[using].close()
+    connections[using].transaction_mode = None
+    try:
+        feed = Feed()
+        applier = feed.applier(using)
+        batches = [feed.insert(Parameter(name=str(number))).batch() for number in range(60)]
+        stop = threading.Event()
+        writer = threading.Thread(target=_write_all_the_time, args=(using, stop))
+        writer.start()
+        try:
+            for batch in batches:
+                applier.apply([batch])
+        finally:
+            stop.set()
+            writer.join(30)
+        assert Offset.objects.using(using).get().seq == 60
+    finally:
+        connections[using].close()
+        connections[using].transaction_mode = "IMMEDIATE"
+
+
+def _write_all_the_time(using: str, stop: threading.Event) -> None:
+    number = 0
+    while not stop.is_set():
+        number += 1
+        Parameter.objects.using(using).create(name=f"central {number}")
+    connections.close_all()
+
+
+def test_sqlite_is_full(databases: Databases) -> None:
+    using = "central_sqlite"
+    databases.clean(using)
+    feed = Feed()
+    applier = feed.applier(using)
+    batch = feed.insert(Parameter(name="big", value="x" * 4_000_000)).batch()
+    with connections[using].cursor() as cursor:
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(Retry) as failed:
+        applier.apply([batch])
+    assert failed.value.error.code == "disk-full"
+    assert Offset.objects.using(using).get().state != State.STOPPED
+    with connections[using].cursor() as cursor:
+        cursor.execute("PRAGMA max_page_count = 1073741823")
+    assert applier.apply([batch]).offset == 1
+
+
+def test_sqlite_is_read_only(databases: Databases) -> None:
+    using = "central_sqlite"
+    databases.clean(using)
+    feed = Feed()
+    applier = feed.applier(using)
+    batch = feed.insert(row()).batch()
+    with connections[using].cursor() as cursor:
+        cursor.execute("PRAGMA query_only = ON")
+    try:
+        with pytest.raises(Retry) as failed:
+            applier.apply([batch])
+        assert failed.value.error.code == "db-readonly"
+    finally:
+        with connections[using].cursor() as cursor:
+            cursor.execute("PRAGMA query_only = OFF")
+    assert applier.apply([batch]).offset == 1
+
+
+@pytest.fixture
+def postgresql(databases: Databases) -> str:
+    databases.clean("central_pg")
+    return "central_pg"
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [("default_transaction_read_only = on", "db-readonly"), ("lock_timeout = 100", "retry")],
+)
+def test_postgresql_will_not_now(setting: str, code: str, postgresql: str) -> None:
+    feed = Feed()
+    applier = feed.applier(postgresql)
+    batch = feed.insert(row()).batch()
+    other = connections.create_connection(postgresql)
+    other.set_autocommit(False)
+    with other.cursor() as cursor:
+        cursor.execute("LOCK TABLE zoo_parameter IN SHARE MODE")
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute(f"SET {setting}")
+    try:
+        with pytest.raises(Retry) as failed:
+            applier.apply([batch])
+        assert failed.value.error.code == code
+    finally:
+        other.close()
+        connections[postgresql].close()
+    assert Offset.objects.using(postgresql).get().state != State.STOPPED
+    assert applier.apply([batch]).offset == 1
+
+
+def test_postgresql_hangs_up(postgresql: str) -> None:
+    feed = Feed()
+    applier = feed.applier(postgresql)
+    first = feed.insert(row()).batch(open=True)
+    second = feed.insert(Parameter(name="second")).batch()
+    applier.apply([first])
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    other = connections.create_connection(postgresql)
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+    other.close()
+    with pytest.raises(Retry) as failed:
+        applier.apply([second])
+    assert failed.value.error.code == "db-unavailable"
+    assert applier.apply([first, second]).offset == 2
+    assert Parameter.objects.using(postgresql).count() == 2
+
+
+def test_postgresql_sees_a_deadlock(postgresql: str) -> None:
+    """Two rows, two transactions, the other way round."""
+    feed = Feed()
+    applier = feed.applier(postgresql)
+    one, two = Parameter(name="one"), Parameter(name="two")
+    applier.apply([feed.insert(one, two).batch()])
+    batches = [feed.update(one).batch(open=True), feed.update(two).batch()]
+    other = connections.create_connection(postgresql)
+    other.inc_thread_sharing()
+    with other.cursor() as cursor:
+        cursor.execute("SET deadlock_timeout = '20s'")
+        other.set_autocommit(False)
+        cursor.execute("SELECT 1 FROM zoo_parameter WHERE name = 'two' FOR UPDATE")
+    applier.apply(batches[:1])
+    waiting = threading.Thread(target=_lock_one, args=(other,))
+    waiting.start()
+    _until_somebody_waits(postgresql)
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute("SET LOCAL deadlock_timeout = '50ms'")
+    try:
+        with pytest.raises(Retry) as failed:
+            applier.apply(batches[1:])
+        assert failed.value.error.code == "retry"
+    finally:
+        waiting.join(30)
+        other.close()
+    assert applier.apply(batches).offset == 4
+
+
+def _lock_one(other: BaseDatabaseWrapper) -> None:
+    with other.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM zoo_parameter WHERE name = 'one' FOR UPDATE")
+    other.rollback()
+
+
+def _until_somebody_waits(using: str) -> None:
+    """Return when a transaction waits for the lock of another one."""
+    until = time.monotonic() + 30
+    with connections[using].cursor() as cursor:
+        while time.monotonic() < until:
+            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            if cursor.fetchone() != (0,):
+                return
+    raise AssertionError("nobody waits")
+
+
+def test_a_serialization_failure(postgresql: str) -> None:
+    feed = Feed()
+    applier = feed.applier(postgresql)
+    parameter = row()
+    applier.apply([feed.insert(parameter).batch()])
+    first = feed.insert(Parameter(name="first")).batch(open=True)
+    second = feed.update(parameter).batch()
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    applier.apply([first])
+    other = connections.create_connection(postgresql)
+    with other.cursor() as cursor:
+        cursor.execute("UPDATE zoo_parameter SET value = 'changed' WHERE name = 'key'")
+    other.close()
+    try:
+        with pytest.raises(Retry) as failed:
+            applier.apply([second])
+        assert failed.value.error.code == "retry"
+    finally:
+        connections[postgresql].close()
+    assert applier.apply([first, second]).offset == 3
+
+
+def test_inside_a_transaction_of_somebody_else_nothing_is_promised(central: str) -> None:
+    feed = Feed()
+    applier = feed.applier(central)
+    batch = feed.insert(row()).batch()
+    with transaction.atomic(using=central), pytest.raises(RuntimeError):
+        applier.apply([batch])
+    assert applier.apply([batch]).offset == 1
