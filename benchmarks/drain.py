@@ -97,7 +97,8 @@ class Site:
         return done
 
     def _insert(self, done: Round) -> None:
-        now = timezone.now()
+        # Whole seconds: the JSON serializer would cut off the microseconds.
+        now = timezone.now().replace(microsecond=0)
         questions = [Question(text=f"Question {n}?", published_at=now) for n in range(QUESTIONS)]
         Question.objects.using(self.using).bulk_create(questions)
         self.questions += questions
@@ -124,31 +125,40 @@ class Site:
 
 
 class Sampler(threading.Thread):
-    """Looks at the memory of both processes, and at how far central is."""
+    """Looks at the memory of both processes until central has `goal`; `seconds` is when."""
 
-    def __init__(self, pair: Pair, ends: Sequence[End], before: int, total: int) -> None:
+    def __init__(self, pair: Pair, ends: Sequence[End], goal: int, begun: float) -> None:
         super().__init__(daemon=True)
         self.pair = pair
-        self.before, self.total = before, total
+        self.goal = goal
+        self.begun = begun
         self.seconds = 0.0
-        self.samples: list[tuple[float, float, float]] = []
+        self.cpu: list[float] = []
+        self._samples: list[tuple[float, float, float]] = []
         self._processes = [psutil.Process(end.pid) for end in ends]
 
     def run(self) -> None:
-        begun = time.perf_counter()
-        done = 0.0
-        while done < 1.0:
-            done = (position(self.pair)[1] - self.before) / self.total
-            self.seconds = time.perf_counter() - begun
+        while not self.seconds:
             sizes = [process.memory_info().rss / MIB for process in self._processes]
-            self.samples.append((done, sizes[0], sizes[1]))
+            now = time.perf_counter() - self.begun
+            self._samples.append((now, sizes[0], sizes[1]))
+            if position(self.pair)[1] >= self.goal:
+                self.seconds = now
             time.sleep(LOOK_EVERY)
-        connections[self.pair.central].close()
-        connections[self.pair.site].close()
+        times = [process.cpu_times() for process in self._processes]
+        self.cpu = [each.user + each.system for each in times]
+        for alias in (self.pair.site, self.pair.central):
+            connections[alias].close()
 
     def peak(self, end: int, low: float, high: float) -> float:
-        """The most MiB that an end had while `low` to `high` of the records were applied."""
-        found = [sample[1 + end] for sample in self.samples if low < sample[0] <= high]
+        """The most MiB that an end had between two parts of the time since they connected."""
+        first = self._samples[0][0]
+        length = self.seconds - first
+        found = [
+            sample[1 + end]
+            for sample in self._samples
+            if low <= (sample[0] - first) / length <= high
+        ]
         return max(found, default=0.0)
 
     def growth(self, end: int) -> float:
@@ -193,9 +203,10 @@ def measure(name: str, records: int, sample: int, certificates: Certificates) ->
     ]
     before = position(pair)[1]
     with receiver(pair, certificates) as central:
-        sender = SenderProcess(pair.site, certificates, central.address)
-        with sender:
-            sampler = Sampler(pair, [sender, central], before, rounds * ROUND)
+        begun = time.perf_counter()
+        with SenderProcess(pair.site, certificates, central.address) as sender:
+            sender.wait_until_connected()
+            sampler = Sampler(pair, [sender, central], before + rounds * ROUND, begun)
             sampler.start()
             while sampler.is_alive():
                 assert sender.running, sender.log
@@ -281,7 +292,16 @@ def delete(model: type[models.Model], keys: set[Any], using: str) -> None:
 def show(results: Sequence[Result], console: Console) -> None:
     """Two tables: the rates, and the memory."""
     rates = Table(title=f"{results[0].records:,} records drained over mutual TLS")
-    for title in ("pair", "seconds", "records/s", "one by one", "ratio", "in 1000s", "ratio"):
+    for title in (
+        "pair",
+        "seconds",
+        "records/s",
+        "one by one",
+        "ratio",
+        "in 1000s",
+        "ratio",
+        "CPU s",
+    ):
         rates.add_column(title, justify="left" if title == "pair" else "right")
     for each in results:
         rates.add_row(
@@ -292,10 +312,12 @@ def show(results: Sequence[Result], console: Console) -> None:
             f"{each.rate / each.single:.1f}",
             f"{each.together:,.0f}/s",
             f"{each.rate / each.together:.1f}",
+            " + ".join(f"{seconds:.1f}" for seconds in each.sampler.cpu),
         )
     console.print(rates)
+    console.print("CPU: what the sender and the receiver used, their start included.")
     console.print(f"One by one was measured with {results[0].sample:,} of the records.")
-    memory = Table(title="Peak memory in MiB while ... of the records were applied")
+    memory = Table(title="Peak memory in MiB up to ... of the time since they connected")
     memory.add_column("end")
     tenths = [(number / 10, (number + 1) / 10) for number in range(10)]
     for _, high in tenths:
