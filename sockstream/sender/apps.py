@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core import checks as django_checks
 from django.db.models.signals import post_migrate, pre_migrate
 
 
@@ -15,7 +16,11 @@ class SenderConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from . import capture, checks
         from .capture import migrating
 
+        django_checks.register(checks.check_models, django_checks.Tags.models)
+        django_checks.register(checks.check_databases, django_checks.Tags.database)
         pre_migrate.connect(migrating.begin, sender=self, dispatch_uid="sockstream.sender.begin")
         post_migrate.connect(migrating.end, sender=self, dispatch_uid="sockstream.sender.end")
+        capture.start()

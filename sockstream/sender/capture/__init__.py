@@ -2,6 +2,19 @@
 
 from __future__ import annotations
 
-from .installing import capture_rows, drift, install, remove
+from ...conf import settings
+from ...exceptions import ConfigError
+from . import signals
+from .installing import capture_rows as capture_rows
+from .installing import drift as drift
+from .installing import install as install
+from .installing import remove as remove
 
-__all__ = ["capture_rows", "drift", "install", "remove"]
+
+def start() -> None:
+    """Begin what runs in every process: nothing for triggers, the receivers for signals."""
+    try:
+        if settings().CAPTURE == "signals":
+            signals.listen()
+    except ConfigError:
+        pass  # Django's checks tell it, and so does every command of ours.

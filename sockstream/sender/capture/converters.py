@@ -204,7 +204,8 @@ def _reference(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Conv
 
 def _array(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Converter | None:
     base = column["base"]
-    change = _ELEMENTS.get(base["kind"]) or converter(base, definition)
+    postgresql = definition["vendor"] == "postgresql"
+    change = (_ELEMENTS.get(base["kind"]) if postgresql else None) or converter(base, definition)
     if change is None:
         return None
 

@@ -34,21 +34,24 @@ def install(using: str) -> None:
     if not is_ready(using):
         return
     if wanted.CAPTURE == "signals":
-        remove(using)
+        _install_signals(using, wanted)
         return
     dialect = dialect_of(connections[using])
     with _whole(dialect):
-        refresh(dialect, wanted)
+        plans = layouts.plans(dialect.connection, wanted, dialect.tables)
+        known = set(CaptureLayout.objects.using(using).values_list("model", flat=True))
+        layouts.store(using, plans)
+        _exchange(dialect, dialect.wanted(plans))
+        _capture_existing(dialect, [plan for plan in plans if plan.row.label not in known])
 
 
-def refresh(dialect: Dialect, wanted: Settings) -> None:
-    """Install what is missing or differs, in the caller's transaction."""
-    using = dialect.connection.alias
-    plans = layouts.plans(dialect.connection, wanted, dialect.tables)
-    known = set(CaptureLayout.objects.using(using).values_list("model", flat=True))
-    layouts.store(using, plans)
-    _exchange(dialect, dialect.wanted(plans))
-    _capture_existing(dialect, [plan for plan in plans if plan.row.label not in known])
+def _install_signals(using: str, wanted: Settings) -> None:
+    """The layouts, and what tells the sender of a commit."""
+    with transaction.atomic(using=using):
+        layouts.store(using, layouts.python_plans(wanted, using))
+        if connections[using].vendor in DIALECTS:
+            dialect = dialect_of(connections[using])
+            _exchange(dialect, dialect.wanted([]))
 
 
 def remove(using: str) -> None:
@@ -68,7 +71,8 @@ def drift(using: str) -> list[str]:
     if not is_ready(using):
         return ["the sender's tables are missing"]
     if wanted.CAPTURE == "signals":
-        return _leftovers(using)
+        plans = layouts.python_plans(wanted, using)
+        return layouts.unstored(using, plans) + _leftovers(using)
     dialect = dialect_of(connections[using])
     plans = layouts.plans(dialect.connection, wanted, dialect.tables)
     return layouts.unstored(using, plans) + differences(dialect.wanted(plans), dialect.found())
@@ -130,4 +134,5 @@ def _leftovers(using: str) -> list[str]:
     connection = connections[using]
     if connection.vendor not in DIALECTS:
         return []
-    return differences({}, dialect_of(connection).found())
+    dialect = dialect_of(connection)
+    return differences(dialect.wanted([]), dialect.found())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,8 @@ from ..models import Capture, CaptureLayout
 from .decode import VERSION
 from .tables import Tables
 
+PYTHON = "python"
+"""The vendor of layouts whose rows are read through Django instead of by a trigger."""
 PIECE = 100
 """How many items one JSON function call takes: PostgreSQL's limit, and below SQLite's."""
 
@@ -44,7 +47,22 @@ def plans(connection: BaseDatabaseWrapper, settings: Settings, tables: Tables) -
         if router.allow_migrate_model(connection.alias, model)
     )
     cut = (_as_present(row, tables) for row in found)
-    return [_plan(row, connection) for row in cut if row is not None]
+    database = _database(connection)
+    return [_plan(row, database, PIECE) for row in cut if row is not None]
+
+
+def python_plans(settings: Settings, using: str) -> list[Plan]:
+    """The plans of the capture by signals."""
+    models = captured_models(settings)
+    return [
+        python_plan(describe(model)) for model in models if router.allow_migrate_model(using, model)
+    ]
+
+
+@functools.cache
+def python_plan(row: Row) -> Plan:
+    """The plan of rows that are read through Django."""
+    return _plan(row, {"vendor": PYTHON, "zone": "UTC"}, piece=None)
 
 
 def lives_here(using: str) -> bool:
@@ -85,9 +103,10 @@ def local_column(column: Column) -> Column:
     return replace(column, kind=local_kind(column), parent=None)
 
 
-def _plan(row: Row, connection: BaseDatabaseWrapper) -> Plan:
+def _plan(row: Row, database: Mapping[str, str], piece: int | None) -> Plan:
     has_pk = _is_pointed_to(row)
-    definition = _definition(row, has_pk, connection)
+    wide = piece is not None and _length(row, has_pk) > piece
+    definition = _definition(row, database, has_pk=has_pk, wide=wide)
     return Plan(row, has_pk, _number(_canonical(definition)), definition)
 
 
@@ -114,28 +133,30 @@ def _length(row: Row, has_pk: bool) -> int:
 
 def reference_shape(
     target: Row, connection: BaseDatabaseWrapper
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, str]]:
     """The shape of a reference to a row of `target`, with what else a converter has to know."""
     shape = {"kind": Kind.REFERENCE.value, "parts": _shapes(target.key)}
     return shape, _database(connection)
 
 
-def _database(connection: BaseDatabaseWrapper) -> dict[str, Any]:
+def _database(connection: BaseDatabaseWrapper) -> dict[str, str]:
     """What the captured texts depend on."""
     postgresql = connection.vendor == "postgresql"
     zone = "UTC" if postgresql else connection.timezone_name
     return {"vendor": connection.vendor, "zone": zone}
 
 
-def _definition(row: Row, has_pk: bool, connection: BaseDatabaseWrapper) -> dict[str, Any]:
+def _definition(
+    row: Row, database: Mapping[str, str], *, has_pk: bool, wide: bool
+) -> dict[str, Any]:
     return {
-        **_database(connection),
+        **database,
         "version": VERSION,
         "model": row.label,
         "keys": len(row.key),
-        "columns": [_shape(column) for column in row.columns],
+        "columns": _shapes(row.columns),
         "pk": has_pk,
-        "wide": _length(row, has_pk) > PIECE,
+        "wide": wide,
     }
 
 

@@ -1,0 +1,190 @@
+"""What Django's checks say about a site; docs/checks.md has a line for each id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.core import checks
+from django.db import connections, models, router
+
+from ..conf import Settings, settings
+from ..exceptions import ConfigError
+from ..rows import NATURAL_KEYS, Kind, Row, captured_models, describe
+from .capture.installing import DIALECTS
+from .capture.layouts import lives_here
+
+Messages = list[checks.CheckMessage]
+
+
+def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Messages:
+    """E001: the setting. E002: a label in it. E003: a model without a key of its own. W001 to W006:
+    what will not travel as one may think."""
+    try:
+        given = settings()
+    except ConfigError as error:
+        return [checks.Error(error.words, hint=error.mend, id="sockstream.E001")]
+    try:
+        chosen = captured_models(given)
+    except ConfigError as error:
+        return [checks.Error(error.words, hint=error.mend, id="sockstream.E002")]
+    found = _check_choice(given, chosen)
+    for model in chosen:
+        try:
+            row = describe(model)
+        except ConfigError as error:
+            hint = error.mend or f"Add {model._meta.label!r} to EXCLUDE"
+            found.append(checks.Error(error.words, hint=hint, obj=model, id="sockstream.E003"))
+        else:
+            found += _check_row(row, chosen)
+    return found
+
+
+def check_databases(
+    app_configs: Sequence[AppConfig] | None = None,
+    databases: Sequence[str] | None = None,
+    **_: Any,
+) -> Messages:
+    """E004: no triggers there. W007: SQLite without WAL. W008: what fires no trigger on MySQL."""
+    try:
+        given = settings()
+        chosen = captured_models(given)
+    except ConfigError:
+        return []  # check_models tells it
+    found: Messages = []
+    for alias in databases or ():
+        if lives_here(alias):
+            found += _check_database(alias, given, chosen)
+    return found
+
+
+def _check_choice(given: Settings, chosen: list[type[models.Model]]) -> Messages:
+    found: Messages = []
+    if not chosen:
+        found.append(
+            checks.Warning(
+                'SOCKSTREAM["MODELS"] names no model: nothing is captured',
+                hint='Name app labels or models, such as "MODELS": ["polls"]',
+                id="sockstream.W001",
+            )
+        )
+    if given.CAPTURE == "signals":
+        found.append(
+            checks.Warning(
+                'SOCKSTREAM["CAPTURE"] is "signals": update(), bulk_create(), bulk_update(), '
+                "raw SQL, other programs and cascades of the database are not captured",
+                hint='Use "triggers" on SQLite, PostgreSQL, MySQL and MariaDB',
+                id="sockstream.W002",
+            )
+        )
+    return found + [
+        checks.Warning(
+            f"{model._meta.label} is not managed by migrations: it is not captured",
+            hint="Make it managed, or name the app's other models one by one",
+            obj=model,
+            id="sockstream.W003",
+        )
+        for model in _unmanaged(given)
+    ]
+
+
+def _unmanaged(given: Settings) -> Iterable[type[models.Model]]:
+    labels = {label.lower() for label in given.MODELS} - {label.lower() for label in given.EXCLUDE}
+    for model in apps.get_models():
+        meta = model._meta
+        if not meta.managed and not meta.proxy and {meta.app_label, meta.label_lower} & labels:
+            yield model
+
+
+def _check_row(row: Row, chosen: list[type[models.Model]]) -> Messages:
+    found: Messages = []
+    label = row.model._meta.label
+    if not row.is_global:
+        found.append(
+            checks.Warning(
+                f"{label} has keys that another site gives too: central refuses the second site",
+                hint="Give it a UUID primary key, or a unique UUIDField beside the integer one",
+                obj=row.model,
+                id="sockstream.W004",
+            )
+        )
+    travelling = {describe(model).label for model in chosen} | NATURAL_KEYS.keys()
+    for column in row.columns:
+        if column.parent is not None and column.parent not in travelling:
+            found.append(
+                checks.Warning(
+                    f"{label}.{column.name} points to {column.parent}, which is not captured: "
+                    "central may lack the row that it points to",
+                    hint=f'Add {column.parent!r} to SOCKSTREAM["MODELS"]',
+                    obj=row.model,
+                    id="sockstream.W005",
+                )
+            )
+        if column.kind is Kind.RAW:
+            found.append(
+                checks.Warning(
+                    f"{label}.{column.name} is of a type that sockstream does not know: "
+                    "it travels as the database writes it",
+                    hint="Silence this if central's database reads that text as the same value",
+                    obj=row.model,
+                    id="sockstream.W006",
+                )
+            )
+    return found
+
+
+def _check_database(alias: str, given: Settings, chosen: list[type[models.Model]]) -> Messages:
+    connection = connections[alias]
+    if given.CAPTURE == "triggers" and connection.vendor not in DIALECTS:
+        return [
+            checks.Error(
+                f"Triggers cannot capture on {connection.display_name} (database {alias!r})",
+                hint='Set SOCKSTREAM["CAPTURE"] to "signals"',
+                id="sockstream.E004",
+            )
+        ]
+    check = _BY_VENDOR.get(connection.vendor)
+    here = [model for model in chosen if router.allow_migrate_model(alias, model)]
+    return [] if check is None else check(alias, here)
+
+
+def _check_sqlite(alias: str, chosen: list[type[models.Model]]) -> Messages:
+    with connections[alias].cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode")
+        [journal] = cursor.fetchone()
+    if journal in {"wal", "memory"}:
+        return []
+    return [
+        checks.Warning(
+            f"The SQLite database {alias!r} uses the journal mode {journal}: "
+            "its readers and the sender wait for each other",
+            hint='Add "PRAGMA journal_mode=WAL" to its OPTIONS["init_command"]',
+            id="sockstream.W007",
+        )
+    ]
+
+
+def _check_mysql(alias: str, chosen: list[type[models.Model]]) -> Messages:
+    return [
+        checks.Warning(
+            f"{model._meta.label}.{field.name} lets the database {alias!r} delete or change rows: "
+            "MySQL fires no trigger for them, so they are not captured",
+            hint="Use an on_delete that Django carries out, such as CASCADE",
+            obj=model,
+            id="sockstream.W008",
+        )
+        for model in chosen
+        for field in model._meta.local_concrete_fields
+        if field.remote_field and _is_done_by_database(field.remote_field.on_delete)
+    ]
+
+
+def _is_done_by_database(on_delete: Any) -> bool:
+    return type(on_delete).__name__ == "DatabaseOnDelete"
+
+
+_BY_VENDOR: dict[str, Callable[[str, list[type[models.Model]]], Messages]] = {
+    "sqlite": _check_sqlite,
+    "mysql": _check_mysql,
+}

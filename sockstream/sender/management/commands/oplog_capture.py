@@ -1,0 +1,61 @@
+"""manage.py oplog_capture install|remove|status: what captures in this site's database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from sockstream import management
+from sockstream.exceptions import SockstreamError
+from sockstream.sender import capture
+
+
+class Command(management.SockstreamCommand):
+    """Install, remove or compare what captures. `migrate` installs it, too."""
+
+    help = "Install, remove or check what captures this site's writes."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("action", choices=("install", "remove", "status"))
+        parser.add_argument(
+            "--rows",
+            action="store_true",
+            help="with install: capture every row that is there now, too",
+        )
+        management.add_database_option(parser)
+
+    def run(self, options: dict[str, Any]) -> None:
+        using = management.database(options)
+        management.require_migrations(using, ["sockstream_sender"])
+        {"install": self.install, "remove": self.remove, "status": self.status}[options["action"]](
+            using, options
+        )
+
+    def install(self, using: str, options: dict[str, Any]) -> None:
+        """Make capture right, and say what was not."""
+        before = capture.drift(using)
+        capture.install(using)
+        if options["rows"]:
+            capture.capture_rows(using)
+        self.stdout.write(f"Capture is installed in database {using!r} ({len(before)} changes).")
+
+    def remove(self, using: str, options: dict[str, Any]) -> None:
+        """Remove what captures. Writes from now on are not captured."""
+        capture.remove(using)
+        self.stdout.write(
+            f"Capture is removed from database {using!r}: writes from now on are not captured."
+        )
+
+    def status(self, using: str, options: dict[str, Any]) -> None:
+        """Say whether capture is right. Raises SockstreamError if it is not."""
+        found = capture.drift(using)
+        for line in found:
+            self.stdout.write(line)
+        if found:
+            raise SockstreamError(
+                "capture-drift",
+                f"Capture in database {using!r} is not as it has to be",
+                f"Run manage.py oplog_capture install --database {using}",
+            )
+        self.stdout.write(f"Capture in database {using!r} is as it has to be.")
