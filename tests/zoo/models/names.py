@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import uuid
 
+import django
 from django.db import models
+
+# Before 6.1, Django does not select such a column on PostgreSQL: a ValueError of its own.
+COST = "$cost" if django.VERSION >= (6, 1) else "cost"
 
 
 class Odd(models.Model):
@@ -17,7 +21,7 @@ class Odd(models.Model):
     spaced = models.CharField(max_length=50, db_column="two words", default="")
     quoted = models.CharField(max_length=50, db_column="it's", default="")
     dotted = models.CharField(max_length=50, db_column="a.b", default="")
-    dollar = models.CharField(max_length=50, db_column="$cost", default="")
+    dollar = models.CharField(max_length=50, db_column=COST, default="")
     accented = models.CharField(max_length=50, db_column="größe", default="")
     new = models.CharField(max_length=50, db_column="NEW", default="")
     backslash = models.CharField(max_length=50, db_column="back\\slash", default="")
