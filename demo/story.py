@@ -101,7 +101,9 @@ class Story:
         self.display.say(f"Killed the receiver, process {self.receiver.kill()}, with SIGKILL")
         backlog = self._pile_up()
         self._start_receiver()
-        self.display.say("The sender tries again by itself, after pauses that grow with each failure")
+        self.display.say(
+            "The sender tries again by itself, after pauses that grow with each failure"
+        )
         self._until("what was written meanwhile", lambda now: now.offset >= backlog)
 
     def end(self) -> None:
