@@ -7,7 +7,9 @@ read; on Linux inotify tells when to read it. Elsewhere the sender looks into th
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +18,11 @@ from django.db import connections
 from .capture.postgresql import CHANNEL
 from .models import Capture
 
+logger = logging.getLogger("sockstream.sender")
+
 _LOOK = 0.2
+_LOOK_WHERE_NOTIFIED = 1.0
+_UNTOLD = 3
 _SOON = 0.001
 
 
@@ -92,23 +98,46 @@ def _watch(database: Path) -> Any:
 
 
 class Notified:
-    """PostgreSQL: LISTEN, with psycopg 3."""
+    """PostgreSQL: LISTEN, with psycopg 3; now and then it looks, in case nobody is told anything.
 
-    interval: float | None = None
+    Through a pooler that hands out connections by transaction, LISTEN succeeds and nothing comes.
+    """
+
+    interval: float | None = _LOOK_WHERE_NOTIFIED
 
     def __init__(self, using: str) -> None:
+        self._using = using
         self._connection = connections[using]
         with self._connection.cursor() as cursor:
             cursor.execute(f"LISTEN {CHANNEL}")
         self._raw: Any = self._connection.connection
-        self._first = True
+        self._look_at = 0.0
+        self._untold = 0
 
     def fileno(self) -> int | None:
         return int(self._raw.fileno())
 
     def woken(self) -> bool:
-        first, self._first = self._first, False
-        return any([*self._raw.notifies(timeout=0)]) or first
+        if any([*self._raw.notifies(timeout=0)]):
+            self._untold = 0
+            return True
+        if time.monotonic() < self._look_at:
+            return False
+        first, self._look_at = not self._look_at, time.monotonic() + _LOOK_WHERE_NOTIFIED
+        found = Capture.objects.using(self._using).exists()
+        if found and not first:
+            self._count_untold()
+        return found or first
+
+    def _count_untold(self) -> None:
+        # A commit is visible a moment before its notification comes, so one proves nothing.
+        self._untold += 1
+        if self._untold == _UNTOLD:
+            logger.warning(
+                "PostgreSQL notifies nobody of commits on database %r: looking every %g s. "
+                "Connect directly, not through a pooler, to notice commits at once.",
+                *(self._using, _LOOK_WHERE_NOTIFIED),
+            )
 
     def close(self) -> None:
         with self._connection.cursor() as cursor:

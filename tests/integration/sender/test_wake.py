@@ -90,6 +90,21 @@ def test_a_commit_in_the_middle_of_our_own_work_is_not_missed(
         assert watch.woken()
 
 
+def test_where_nobody_is_notified_it_looks_and_says_so(
+    databases: Databases, writer: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    databases.clean("site_pg")
+    for watch in settled("site_pg"):
+        # What a pooler does by transaction: the LISTEN is another connection's.
+        with connections["site_pg"].cursor() as cursor:
+            cursor.execute("UNLISTEN *")
+        for number in range(3):
+            writer.submit(write, "site_pg", f"tag {number}").result()
+            noticed(watch)
+            Capture.objects.using("site_pg").all().delete()
+    assert "looking every 1 s" in caplog.text
+
+
 def test_our_own_commits_do_not_wake_us_on_sqlite(databases: Databases) -> None:
     databases.clean("site_sqlite")
     for watch in settled("site_sqlite"):
