@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .. import tls
-from ..wire.errors import Class, WireError
+from ..wire.errors import WireError
 from ..wire.messages import Hello, Welcome
 from ..wire.receiving import (
     BatchReceived,
@@ -20,16 +20,19 @@ from ..wire.receiving import (
     PeerClosing,
     ReceivingSession,
 )
+from ..wire.records import Batch
 from .applier import Applied
 from .faults import Stopped
 from .offsets import Opened
+from .pulse import Pulse
 from .streams import StreamQueue
 
 if TYPE_CHECKING:
     from .connection import Connection
     from .server import Server
 
-_STUCK = 60.0
+_LONGEST_NAME = 100
+_LONGEST_WORDS = 500
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -54,14 +57,14 @@ class Link:
         self._queue: StreamQueue | None = None
         self._opening: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None
+        self._trouble: WireError | None = None
         self._window = 0
+        self._pulse: Pulse | None = None
         self._goodbye = "the session ended"
         self._leaving = False
         self._closed = False
         self._ticking: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
-        self._applied_at = 0.0
-        self._alert_after = _STUCK
         self._set_clock()
         server.enter(self)
 
@@ -83,6 +86,8 @@ class Link:
 
     def receive(self, data: bytes) -> None:
         """Plain bytes have arrived."""
+        if self._pulse is not None:
+            self._pulse.received(len(data))
         self._handle(self._session.receive(data, self.loop.time()))
 
     def receive_eof(self) -> None:
@@ -104,22 +109,25 @@ class Link:
                 case Confirmed():
                     self._start()
                 case BatchReceived(batch):
-                    assert self._queue is not None
-                    self._queue.put(batch)
+                    self._put(batch)
                 case PeerClosing(bye):
-                    self._goodbye = f"the site said bye ({bye.reason})"
+                    self._goodbye = f"the site said bye ({_printable(bye.reason)})"
                 case Failed(error):
                     self._broken(error)
         self.pass_on()
+
+    def _put(self, batch: Batch) -> None:
+        assert self._queue is not None
+        assert self._pulse is not None
+        self._pulse.came(self.loop.time())
+        self._queue.put(batch)
 
     def _broken(self, error: WireError) -> None:
         """The peer broke the protocol or is silent, or has told us of an error of its own."""
         if self._opened is None:
             self._server.refused(self._connection, error)
-        elif error.class_ is Class.PERSON:
-            logger.error("%s: %s (%s)", self.name, error, error.code)
-            self._server.note_stop(self._opened, error)
-        self._end(f"{error.code}: {error}")
+        self._trouble = error
+        self._end(f"{_printable(error.code)}: {_printable(str(error))}")
 
     def pass_on(self) -> None:
         """Hand what the session has to say to the connection, and set the clock anew."""
@@ -134,11 +142,15 @@ class Link:
     # The handshake.
 
     async def _open(self, hello: Hello) -> None:
-        self.stream = hello.stream
         try:
+            self.stream = _checked_name(hello.stream)
             opened = await self._server.open_stream(self, hello)
         except WireError as error:
             self._refuse(error)
+        except Exception as error:
+            logger.exception("%s: unexpected error", self.name)
+            words = f"Central failed unexpectedly ({type(error).__name__}); its log has more"
+            self._refuse(WireError("internal", words))
         else:
             if not self._closed:
                 self._welcome(hello, opened)
@@ -181,7 +193,8 @@ class Link:
 
     def _start(self) -> None:
         assert self._queue is not None
-        self._applied_at = self.loop.time()
+        heartbeat = self._server.limits.heartbeat
+        self._pulse = Pulse(self.name, self._queue, heartbeat, self.loop.time())
         self._queue.start()
         words = "%s: connected from %s, goes on after %d"
         logger.info(words, self.name, self.address, self.offset)
@@ -190,7 +203,8 @@ class Link:
 
     def on_applied(self, applied: Applied, size: int, batches: int) -> None:
         now = self.loop.time()
-        self._applied_at, self._alert_after = now, _STUCK
+        if self._pulse is not None:
+            self._pulse.moved(now)
         words = "%s: applied up to %d (%d records in %d batches)"
         logger.debug(words, self.name, applied.offset, applied.records, batches)
         if not self._closed:
@@ -208,7 +222,9 @@ class Link:
     def on_stopped(self, stopped: Stopped) -> None:
         words = "%s: stopped at %d (%s, key %s): %s"
         logger.error(words, self.name, stopped.seq, stopped.model, stopped.key, stopped.error)
-        self.fail(stopped.error, "stopped")
+        if not self._closed:
+            self._session.stop(stopped.error, self.loop.time())
+            self._end("stopped")
 
     def on_lost(self, error: WireError) -> None:
         self.fail(error, str(error))
@@ -244,12 +260,13 @@ class Link:
     def fail(self, error: WireError, reason: str) -> None:
         """Tell the site what is wrong, and close."""
         if not self._closed:
+            self._trouble = error
             self._session.stop(error, self.loop.time())
             self._end(reason)
 
     def _end(self, reason: str) -> None:
         if not self._closed:
-            if self._queue is not None:
+            if self._opened is not None:
                 logger.info("%s: gone: %s; applied up to %d", self.name, reason, self.offset)
             self._close()
 
@@ -264,16 +281,18 @@ class Link:
 
     async def _finish(self) -> None:
         """Wait for whatever of this link is at work; then the stream is free for another one."""
-        if self._opening is not None and self._opening is not asyncio.current_task():
-            await asyncio.wait([self._opening])
-        if self._queue is not None:
-            self._queue.end()
-            await self._queue.done
-        if self._opened is not None:
-            self._server.windows.give_back(self._window)
-            await self._server.close_stream(self._opened)
-        self._server.leave(self)
-        self.over.set_result(None)
+        try:
+            if self._opening is not None and self._opening is not asyncio.current_task():
+                await asyncio.wait([self._opening])
+            if self._queue is not None:
+                self._queue.end()
+                await self._queue.done
+            if self._opened is not None:
+                self._server.windows.give_back(self._window)
+                await self._server.close_stream(self._opened, self._trouble)
+        finally:
+            self._server.leave(self)
+            self.over.set_result(None)
 
     # Time.
 
@@ -289,13 +308,24 @@ class Link:
     def _beat(self) -> None:
         """Say how far a long transaction is, so that the site knows that its silence is work."""
         self._beating = self.loop.call_later(self._server.limits.heartbeat, self._beat)
-        if self._queue is None or not self._queue.busy:
-            return
         now = self.loop.time()
-        done = max(self._queue.written, self.offset)
-        self._session.progress(done, done - self.offset, now)
-        self.pass_on()
-        if now - self._applied_at > self._alert_after:
-            words = "%s: the transaction up to %d has been at work for %d seconds"
-            logger.warning(words, self.name, self._queue.given, now - self._applied_at)
-            self._alert_after *= 2
+        if self._queue is None or self._pulse is None:
+            return
+        if self._queue.busy:
+            done = max(self._queue.written, self.offset)
+            self._session.progress(done, done - self.offset, now)
+            self.pass_on()
+        if (error := self._pulse.look(now)) is not None:
+            self.fail(error, str(error))
+
+
+def _checked_name(stream: str) -> str:
+    """The name of a stream, as it may stand in the database and in log lines."""
+    if not stream or len(stream) > _LONGEST_NAME or not stream.isprintable():
+        raise WireError("bad-message", f"{stream[:_LONGEST_NAME]!r} is no name for a stream")
+    return stream
+
+
+def _printable(text: str) -> str:
+    """Text of the peer's for a log line, which stays one line."""
+    return "".join(char if char.isprintable() else " " for char in text)[:_LONGEST_WORDS]

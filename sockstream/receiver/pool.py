@@ -112,6 +112,7 @@ class Pool:
 
     def _take(self) -> tuple[Job, bool] | None:
         """The next job and whether it is a turn; None when this thread is not needed any more."""
+        expired = False
         with self._changed:
             self._idle += 1
             try:
@@ -121,9 +122,11 @@ class Pool:
                     if self._turns and self._at_work < self._size:
                         self._at_work += 1
                         return self._turns.popleft(), True
-                    if self._closing or not self._changed.wait(_IDLE):
+                    if self._closing or expired:
                         self._threads.discard(threading.current_thread())
                         return None
+                    # A word that came as the time was over is lost: look once more before going.
+                    expired = not self._changed.wait(_IDLE)
             finally:
                 self._idle -= 1
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from django.db import connections
+
 from ..conf import Settings
 from ..management import require_migrations
 from ..rows import captured_models
@@ -27,3 +29,5 @@ def require_ready(using: str, settings: Settings) -> None:
             "what was acked. Set PRAGMA synchronous=FULL in its OPTIONS",
             using,
         )
+    # The threads of the pool have their own.
+    connections[using].close()

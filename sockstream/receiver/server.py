@@ -21,7 +21,7 @@ from ..conf import Settings
 from ..exceptions import SockstreamError
 from ..management import Paths, Stop
 from ..rows import captured_models, describe, fingerprint
-from ..wire.errors import WireError
+from ..wire.errors import Class, WireError
 from ..wire.limits import Limits
 from ..wire.messages import Hello
 from . import faults, offsets, progress, sources
@@ -179,19 +179,19 @@ class Server:
             using=self.using,
         )
 
-    def note_stop(self, opened: offsets.Opened, error: WireError) -> None:
-        """Show in the status what a person has to mend."""
-        call = partial(
-            progress.note_stop, opened.source, opened.stream, opened.fence, self.using, error
-        )
-        self.pool.call(call)
-
-    async def close_stream(self, opened: offsets.Opened) -> None:
-        """Note that nobody is connected any more, if nobody newer is."""
+    async def close_stream(self, opened: offsets.Opened, trouble: WireError | None) -> None:
+        """Note how the link has ended, unless a newer one has the stream."""
         try:
-            await self._in_pool(partial(offsets.leave, opened, using=self.using))
+            await self._in_pool(partial(self._note_end, opened, trouble))
         except DatabaseError as error:
             logger.warning("The end of a link was not noted: %s", faults.words_of(error))
+
+    def _note_end(self, opened: offsets.Opened, trouble: WireError | None) -> None:
+        """In the pool. What mends itself by a new connection is not shown as a stop."""
+        if trouble is not None and trouble.class_ in {Class.PERSON, Class.BUG}:
+            source, stream, fence = opened.source, opened.stream, opened.fence
+            progress.note_stop(source, stream, fence, self.using, trouble)
+        offsets.leave(opened, using=self.using)
 
     def note_applied(self, link: Link) -> None:
         """Remember what to say at the end."""

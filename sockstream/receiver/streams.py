@@ -91,6 +91,11 @@ class StreamQueue:
         """Whether something is being applied, or waits for it."""
         return self._state in (State.QUEUED, State.RUNNING, State.PAUSED)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a transaction is open and waits for the rest of its group."""
+        return self._group_open and not self._queue
+
     def put(self, batch: Batch) -> None:
         """Queue a batch. Call it in the loop."""
         with self._changed:
@@ -192,15 +197,13 @@ class StreamQueue:
 
     def _give_up_turn(self) -> None:
         with self._changed:
-            if self._ending:
-                self._state = State.DONE
-            elif self._queue:
-                self._state = State.QUEUED
-                self._pool.take_turn(self._turn)
-            else:
-                self._state = State.IDLE
-        if self._state is State.DONE:
-            self._close()
+            if not self._ending:
+                self._state = State.QUEUED if self._queue else State.IDLE
+                if self._queue:
+                    self._pool.take_turn(self._turn)
+                return
+            self._state = State.DONE
+        self._close()
 
     def _pause_or_lose(self, error: Retry) -> None:
         if self._group_open:
@@ -212,8 +215,9 @@ class StreamQueue:
         self._failures += 1
         delay = random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 10)))
         with self._changed:
-            self._state = State.DONE if self._ending else State.PAUSED
-        if self._state is State.DONE:
+            ending = self._ending
+            self._state = State.DONE if ending else State.PAUSED
+        if ending:
             self._close()
         else:
             self._tell(self._loop.call_later, delay, self._resume)

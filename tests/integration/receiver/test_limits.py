@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ import psutil
 import pytest
 from django.db import connections
 
+from sockstream import tls
 from sockstream.receiver.signals import records_applied
+from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Ping, Records, pack
 from tests.databases import Databases
 from tests.integration.receiver.central import Central
-from tests.integration.receiver.site import Oplog, connected, slots
+from tests.integration.receiver.site import Oplog, Site, connected, slots
 from tests.integration.receiver.test_process import receiver, site_of
 from tests.unit.trust import Trust
 from tests.zoo.models import Slot
@@ -123,3 +126,59 @@ def test_memory_stays_flat(central_db: str, trust: Trust) -> None:
     assert highest - before < 24 << 20, f"{(highest - before) >> 20} MiB more"
     assert Slot.objects.using(central_db).count() == oplog.seq
     connections[central_db].close()
+
+
+def test_a_group_that_its_site_has_left(central: str, trust: Trust) -> None:
+    """Its transaction holds locks. Pings do not help; a site that goes on slowly is let be."""
+    with Central(central, trust, HEARTBEAT=0.2) as running:
+        site = running.site()
+        site.oplog.add(slots(2), goes_on=True)
+        site.connect()
+        for _ in range(3):
+            until = time.monotonic() + 0.7
+            site.run(lambda: time.monotonic() > until, "slowly")  # noqa: B023
+            site.oplog.add(slots(2), goes_on=True)
+        site.fill()
+        begun = time.monotonic()
+        error = site.wait_until_closed()
+        assert 0.8 < time.monotonic() - begun < 5
+        assert error is not None
+        assert "rest of a group" in error.words
+        site.oplog.add(slots(2))
+        with connected(site):
+            site.send_all()
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", "x" * 101])
+def test_a_stream_s_name_is_one_short_line(central_db: str, trust: Trust, name: str) -> None:
+    with Central(central_db, trust) as running:
+        with pytest.raises(WireError, match="is no name for a stream"):
+            running.site(stream=name).connect()
+        assert all("\n" not in line for line in running.lines)
+
+
+def test_no_file_descriptors_left(central_db: str, trust: Trust) -> None:
+    """Central waits until there are some again; who is connected notices nothing."""
+    oplog = Oplog()
+    oplog.add(slots(1))
+    with receiver(central_db, trust) as running:
+        with connected(site_of(running, trust, oplog)) as site:
+            site.send_all()
+            process = psutil.Process(running.pid)
+            before = process.rlimit(psutil.RLIMIT_NOFILE)
+            few = process.num_fds() + 2
+            process.rlimit(psutil.RLIMIT_NOFILE, (few, before[1]))
+            address = ("127.0.0.1", running.port)
+            crowd = [socket.create_connection(address) for _ in range(8)]
+            running.wait_for_line("Too many open files")
+            oplog.add(slots(1))
+            site.send_all()
+            for one in crowd:
+                one.close()
+            process.rlimit(psutil.RLIMIT_NOFILE, before)
+            context = tls.client_context(trust.ca, *trust.client("late"))
+            late = Site(address, context)
+            late.oplog.add(slots(1))
+            with connected(late):
+                late.send_all()
+        assert "Traceback" not in running.log

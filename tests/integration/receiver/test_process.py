@@ -228,7 +228,7 @@ def test_unknown_model(central_db: str, trust: Trust) -> None:
 
 def test_unknown_setting(central_db: str, trust: Trust) -> None:
     line = Refused(central_db, trust, APLIERS=3).line("--bind", "127.0.0.1:0")
-    assert line == "SOCKSTREAM has an unknown key 'APLIERS'. Did you mean 'APPLIERS'?."
+    assert line == "SOCKSTREAM has an unknown key 'APLIERS'. Did you mean 'APPLIERS'?"
 
 
 def test_unknown_database(central_db: str, trust: Trust) -> None:

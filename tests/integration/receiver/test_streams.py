@@ -205,3 +205,36 @@ def test_a_database_that_fails_for_a_while_keeps_the_link(databases: Any, trust:
             assert len(site.said(Acked)) >= 6
         running.wait_for_line("trying again")
     assert Slot.objects.using("central_pg").count() == 251
+
+
+def test_a_database_that_is_down_for_a_while(databases: Any, trust: Trust) -> None:
+    """The link is kept, nothing is acked, and the site hears that central is alive."""
+    databases.clean("central_pg", "site_pg")
+    with Central("central_pg", trust, HEARTBEAT=0.3) as running:
+        site = running.site()
+        site.oplog.add(slots(1))
+        with connected(site):
+            site.send_all()
+            with down():
+                site.oplog.add(slots(1))
+                site.run(lambda: running.said("trying again"), "noticed")
+                site.run(lambda: Progressed(1, 0) in site.events, "progress")
+                assert site.acked == 1
+            site.send_all()
+            assert running.said("the database is back")
+        assert not running.said("gone: silence")
+
+
+@contextmanager
+def down() -> Iterator[None]:
+    """Nobody gets a connection to central_pg."""
+    with connections["site_pg"].cursor() as cursor:
+        cursor.execute("ALTER DATABASE central_pg WITH ALLOW_CONNECTIONS false")
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'central_pg'"
+        )
+        try:
+            yield
+        finally:
+            cursor.execute("ALTER DATABASE central_pg WITH ALLOW_CONNECTIONS true")
+    connections["central_pg"].close()
