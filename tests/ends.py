@@ -312,10 +312,15 @@ def wait_until(done: Callable[[], bool], what: str, within: float = 60.0) -> flo
     return time.monotonic() - begun
 
 
-def wait_until_applied(pair: Pair, within: float = 60.0) -> None:
-    """Wait until central's offset is the site's seq, and nothing more is captured."""
+def wait_until_applied(pair: Pair, *ends: End, within: float = 60.0) -> None:
+    """Wait until central's offset is the site's seq, and nothing more is captured.
+
+    Raises AssertionError if that takes too long, or one of the `ends` is gone.
+    """
     begun = time.monotonic()
     while not is_applied(pair):
+        for end in ends:
+            assert end.running, end.log
         if time.monotonic() > begun + within:
             seq, offset = position(pair)
             rest = captured(pair.site)

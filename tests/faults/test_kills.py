@@ -39,6 +39,8 @@ from tests.zoo.models import Required
 
 KILLS = int(os.environ.get("SOCKSTREAM_KILLS", "50"))
 SEED = int(os.environ.get("SOCKSTREAM_SEED") or random.randrange(1 << 32))
+PAIRED_IDS = ["sqlite-sqlite", "pg-pg"]
+PAIRED = [PAIRS[name] for name in PAIRED_IDS]
 WRITERS = 2
 LONGEST_WAIT = 0.4
 
@@ -79,7 +81,7 @@ class Reader(threading.Thread):
                 self.halves.append(f"question {text} has {choices} choices")
 
 
-@pytest.mark.parametrize("pair", [PAIRS["sqlite-sqlite"], PAIRS["pg-pg"]], indirect=True)
+@pytest.mark.parametrize("pair", PAIRED, ids=PAIRED_IDS, indirect=True)
 def test_everything_arrives_once_and_in_order_whoever_is_killed(
     pair: Pair, certificates: Certificates
 ) -> None:
@@ -89,7 +91,7 @@ def test_everything_arrives_once_and_in_order_whoever_is_killed(
         stack.enter_context(audit.auditing(pair.central))
         receiver = stack.enter_context(ReceiverProcess(pair.central, certificates))
         sender = stack.enter_context(SenderProcess(pair.site, certificates, receiver.address))
-        wait_until_applied(pair)
+        wait_until_applied(pair, sender, receiver)
         reader = Reader(pair.central)
         reader.start()
         stack.callback(reader.end)
@@ -97,7 +99,7 @@ def test_everything_arrives_once_and_in_order_whoever_is_killed(
         kill_at_random([sender, receiver], pair)
         for writer in writers:
             writer.stop()
-        wait_until_applied(pair)
+        wait_until_applied(pair, sender, receiver)
         reader.end()
         applied = audit.check(pair)
         assert sender.stop() == 0, sender.log

@@ -73,7 +73,7 @@ def has_tag(cursor: Any, name: str) -> bool:
 @pytest.mark.parametrize("pair", [PAIRS["sqlite-sqlite"]], ids=["sqlite"], indirect=True)
 def test_a_sender_without_work_uses_no_cpu(pair: Pair, sender: SenderProcess) -> None:
     ask(pair.site, "the last one for a while")
-    wait_until_applied(pair)
+    wait_until_applied(pair, sender)
     process = psutil.Process(sender.pid)
     # What it still notes and looks at after the last ack is over.
     time.sleep(2.0)
@@ -90,7 +90,7 @@ def test_a_lower_id_that_commits_last_arrives(pair: Pair, sender: SenderProcess)
     with open_transaction(pair.site) as late:
         add_tag(late, "early id, late commit")
         Tag(name="late id, early commit").save(using=pair.site)
-        wait_until_applied(pair)
+        wait_until_applied(pair, sender)
         sent = position(pair)
         assert names(pair.central) == {"late id, early commit"}
         late.commit()
@@ -116,7 +116,7 @@ def test_many_transactions_that_overtake_each_other_arrive(
         else:
             transactions[number].commit()
         transactions[number].close()
-        wait_until_applied(pair)
+        wait_until_applied(pair, sender)
     assert len(names(pair.central)) == 24 + 7 * 3
     check(pair)
 
@@ -131,12 +131,12 @@ def test_a_row_changed_by_one_who_waited_for_a_late_commit_arrives(
         add_tag(second, "second")
         rename(first, question.id, "two")
         Tag(name="meanwhile").save(using=pair.site)
-        wait_until_applied(pair)
+        wait_until_applied(pair, sender)
         first.commit()
         rename(second, question.id, "three")
         second.commit()
     wait_until(lambda: len(names(pair.central)) == 2, "the second one's tag at central")
-    wait_until_applied(pair)
+    wait_until_applied(pair, sender)
     check(pair)
 
 
@@ -150,7 +150,7 @@ def test_a_parent_that_commits_with_an_id_above_its_child_arrives(
     with open_transaction(pair.site) as late:
         add_category(late, child, parent)
         Tag(name="meanwhile").save(using=pair.site)
-        wait_until_applied(pair)
+        wait_until_applied(pair, sender)
         add_category(late, parent, None)
         late.commit()
     wait_until(lambda: count(pair.central, "zoo_category") == 2, "both categories at central")

@@ -110,7 +110,7 @@ def test_the_application_is_never_refused(
     with sender, pruning(pair.site) as pruned, writing(pair.site) as application:
         application.ended.wait(FOR)
     with sender:
-        wait_until_applied(pair)
+        wait_until_applied(pair, sender)
         assert sender.stop() == 0, sender.log
     sys.stdout.write(
         f"{journal}: {application.writes} writes, the slowest took "

@@ -36,7 +36,7 @@ def test_every_way_to_write_arrives(
     with SenderProcess(pair.site, certificates, receiver.address) as sender:
         for way in WAYS:
             way(pair.site)
-            wait_until_applied(pair)
+            wait_until_applied(pair, sender)
             assert differences(pair) == [], way.__name__
         assert sender.stop() == 0, sender.log
 
