@@ -16,8 +16,7 @@ class SockstreamError(Exception):
         self.mend = mend
 
     def __str__(self) -> str:
-        sentences = (part.strip().rstrip(".") for part in (self.words, self.mend))
-        return ". ".join(part for part in sentences if part) + "."
+        return _sentences(self.words, self.mend)
 
 
 class ConfigError(SockstreamError):
@@ -25,3 +24,13 @@ class ConfigError(SockstreamError):
 
     def __init__(self, words: str, mend: str = "") -> None:
         super().__init__("config", words, mend)
+
+
+def _sentences(*parts: str) -> str:
+    """One line of the parts that are not empty, each with the stop that it lacks."""
+    stripped = (part.strip() for part in parts)
+    return " ".join(
+        part if part.endswith(("...", "?", "!")) else part.rstrip(".") + "."
+        for part in stripped
+        if part
+    )

@@ -95,5 +95,14 @@ class WireError(Exception):
         self.class_ = class_ or CODES.get(code, Class.PERSON)
 
     def __str__(self) -> str:
-        sentences = (part.strip().rstrip(".") for part in (self.words, self.mend))
-        return ". ".join(part for part in sentences if part) + "."
+        return _sentences(self.words, self.mend)
+
+
+def _sentences(*parts: str) -> str:
+    """As sockstream.exceptions does it, which nothing here may import."""
+    stripped = (part.strip() for part in parts)
+    return " ".join(
+        part if part.endswith(("...", "?", "!")) else part.rstrip(".") + "."
+        for part in stripped
+        if part
+    )
