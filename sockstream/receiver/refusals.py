@@ -17,14 +17,16 @@ logger = logging.getLogger("sockstream.receiver")
 
 @dataclass
 class _Seen:
+    code: str
     at: float
     repeats: int = 0
 
 
 class Refusals:
-    """Says why a connection was refused, once a minute for the same address and reason.
+    """Says why a connection was refused, once a minute for the same address and words.
 
-    What was not said in between is said as a number. `now` is in seconds of any steady clock.
+    One code has several reasons, and several sites may share an address. What was not said in
+    between is said as a number. `now` is in seconds of any steady clock.
     """
 
     def __init__(self) -> None:
@@ -32,25 +34,26 @@ class Refusals:
 
     def note(self, host: str, peer: str, error: SockstreamError | WireError, now: float) -> None:
         """Log why `peer`, whose address is `host`, was refused, or count it."""
-        known = self._seen.get((host, error.code))
+        key = host, str(error).replace(peer, host)
+        known = self._seen.get(key)
         if known is not None and now - known.at < _QUIET:
             known.repeats += 1
             return
         if known is not None:
-            self._say_repeats(host, error.code, known)
+            self._say_repeats(host, known)
         logger.warning("Refused %s: %s", peer, error)
-        self._seen[host, error.code] = _Seen(now)
+        self._seen[key] = _Seen(error.code, now)
         if len(self._seen) > _REMEMBERED:
-            (host, code), oldest = self._seen.popitem(last=False)
-            self._say_repeats(host, code, oldest)
+            (host, _), oldest = self._seen.popitem(last=False)
+            self._say_repeats(host, oldest)
 
     def flush(self, now: float) -> None:
         """Say the repeats whose minute is over."""
         over = [key for key, seen in self._seen.items() if now - seen.at >= _QUIET]
-        for host, code in over:
-            self._say_repeats(host, code, self._seen.pop((host, code)))
+        for key in over:
+            self._say_repeats(key[0], self._seen.pop(key))
 
-    def _say_repeats(self, host: str, code: str, seen: _Seen) -> None:
+    def _say_repeats(self, host: str, seen: _Seen) -> None:
         if seen.repeats:
-            logger.warning("Refused %s %d times more: %s", host, seen.repeats, code)
+            logger.warning("Refused %s %d times more: %s", host, seen.repeats, seen.code)
             seen.repeats = 0

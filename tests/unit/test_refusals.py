@@ -64,3 +64,22 @@ def test_many_addresses_take_no_more_than_their_share_of_memory(
     assert len(in_full) == 3000
     assert len(said.messages) == 6000, "what is forgotten early is counted all the same"
     assert len(refusals._seen) == 0
+
+
+def test_the_same_code_for_another_reason_is_said_at_once(
+    said: pytest.LogCaptureFixture,
+) -> None:
+    """Two sites behind one address, for instance, that are both revoked."""
+    refusals = Refusals()
+    for name in ("one", "two"):
+        error = SockstreamError("auth-revoked", f"The certificate of {name!r} was revoked", "Renew")
+        refusals.note("10.0.0.1", "10.0.0.1:4000", error, 0.0)
+    assert len(said.messages) == 2
+
+
+def test_the_port_of_the_peer_makes_no_other_reason(said: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals()
+    for port in (4000, 4001):
+        peer = f"10.0.0.1:{port}"
+        refusals.note("10.0.0.1", peer, SockstreamError("timeout", f"{peer} is slow"), 0.0)
+    assert len(said.messages) == 1
