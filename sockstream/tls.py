@@ -156,6 +156,20 @@ def own_not_after(cert: str | Path) -> datetime:
     return files.read_certificate(cert).not_valid_after_utc
 
 
+def require_valid(cert: str | Path) -> None:
+    """Check that our own certificate has not expired. Raises ConfigError.
+
+    For central, which no site would talk to; a site hears it from central and goes on once it has
+    a new one.
+    """
+    ends = own_not_after(cert)
+    if datetime.now(UTC) > ends:
+        raise ConfigError(
+            f'SOCKSTREAM["CERT"] or --cert: {cert} expired on {ends:%Y-%m-%d}',
+            f"Run: sockstream certs renew {Path(cert).stem}; or set this machine's clock",
+        )
+
+
 def explain(exc: BaseException, host: str, port: int, server: bool) -> SockstreamError:
     """What the failure of a connection means, and what to do.
 
@@ -242,7 +256,8 @@ def _why(exc: BaseException) -> str:
     if isinstance(exc, ssl.SSLCertVerificationError):
         return exc.verify_message.rstrip(".")
     if reason := getattr(exc, "reason", None):
-        return str(reason).lower().replace("_", " ")
+        # Of SSLV3_ALERT_BAD_CERTIFICATE, the version that the alert is from says nothing.
+        return str(reason).rpartition("ALERT_")[2].lower().replace("_", " ")
     if isinstance(exc, OSError) and exc.strerror:
         return exc.strerror
     return str(exc) or type(exc).__name__

@@ -138,6 +138,13 @@ def test_an_expired_central(trust: Trust) -> None:
     assert "The certificate of central at 127.0.0.1:PORT has expired" in at_site[1]
 
 
+def test_a_central_sees_that_its_own_has_expired(trust: Trust) -> None:
+    old, _ = trust.server(made=NOW - YEAR, days=30)
+    with pytest.raises(ConfigError, match=rf"{old} expired on .*certs renew {old.stem}; or set"):
+        tls.require_valid(old)
+    tls.require_valid(trust.server()[0])
+
+
 def test_a_certificate_of_tomorrow(trust: Trust) -> None:
     early = trust.client(made=NOW + timedelta(days=1))
     at_central, at_site = map(told, Meeting(central(trust), site(trust, early)).held())

@@ -30,6 +30,7 @@ class Command(management.SockstreamCommand):
         host, port = management.host_and_port(options["bind"], "--bind")
         files = management.paths(options)
         context = tls.server_context(files.ca, files.cert, files.key)
+        tls.require_valid(files.cert)
         management.start_logging(options["verbosity"])
         require_ready(using, own)
         server = Server(context, files, using, own)
