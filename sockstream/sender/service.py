@@ -13,7 +13,7 @@ from contextlib import closing
 from django.db import InterfaceError, OperationalError, connections
 
 from ..conf import Settings
-from ..exceptions import SockstreamError
+from ..exceptions import ConfigError, SockstreamError
 from ..management import Stop, unreachable
 from ..wire.errors import WireError
 from . import oplog
@@ -40,7 +40,7 @@ class Service:
         *,
         once: bool = False,
     ) -> None:
-        """`make_road` gives a road that is not open yet."""
+        """`make_road` gives a road that is not open yet. What it lacks, a ConfigError says."""
         self.using = using
         self.settings = settings
         self.once = once
@@ -81,8 +81,13 @@ class Service:
     def _try_road(self) -> None:
         """Travel until the work is done, or the road is lost; then wait a while."""
         oplog.note_state(self.using, "connecting")
-        road = self._make_road()
         asked = None
+        try:
+            road = self._make_road()
+        except ConfigError as error:
+            self._failed(error)
+            self._wait_without_road(time.monotonic() + self._backoff.next())
+            return
         try:
             with road:
                 road.open()
@@ -90,7 +95,8 @@ class Service:
             return
         except PeerLeft as left:
             asked = left.retry_after
-            self._failed(SockstreamError("link-lost", str(left)))
+            mend = "If it goes on, read the log of oplog_receive there"
+            self._failed(SockstreamError("link-lost", str(left), mend))
         except (OSError, UnicodeError) as error:  # the latter for a host that is no name
             self._failed(road.explain(error))
         except WireError as error:

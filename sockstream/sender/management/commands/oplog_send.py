@@ -36,9 +36,11 @@ class Command(management.SockstreamCommand):
             raise ConfigError(f"--to {options['to']}: no host or no port", "Write HOST:PORT")
         require_ready(using, own)
         files = management.paths(options)
-        context = tls.client_context(files.ca, files.cert, files.key)
+        tls.client_context(files.ca, files.cert, files.key)
 
         def make_road() -> Road:
+            # Read anew, so that a renewed certificate is used from the next connection on.
+            context = tls.client_context(files.ca, files.cert, files.key)
             return Road(using, Link(host, port, context, silence=3 * own.HEARTBEAT), own)
 
         report = LiveReport(Console(stderr=True)) if sys.stderr.isatty() else Report()
