@@ -12,6 +12,7 @@ from polls.models import Question
 from sockstream.receiver.applier import Stopped
 from sockstream.receiver.models import Offset, Owner, State
 from sockstream.wire.records import INSERT, Layout
+from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Bounded, Counter, Everything, Parameter, Tree
 
@@ -145,6 +146,20 @@ def test_a_datetime_without_a_zone(central: str) -> None:
     feed = Feed().raw(INSERT, QUESTION, [b"q" * 16, "when?", "2026-01-01 00:00:00", False])
     with pytest.raises(Stopped, match="USE_TZ"):
         feed.applier(central).apply([feed.batch()])
+
+
+def test_a_text_that_is_too_long_is_not_cut(databases: Databases) -> None:
+    databases.clean("central_pg")
+    feed = Feed().insert(Tree(name="x" * 51))
+    with pytest.raises(Stopped, match="too long"):
+        feed.applier("central_pg").apply([feed.batch()])
+
+
+def test_a_text_with_nul_is_not_cut(databases: Databases) -> None:
+    databases.clean("central_pg")
+    feed = Feed().insert(Tree(name="a\x00b"))
+    with pytest.raises(Stopped, match="NUL"):
+        feed.applier("central_pg").apply([feed.batch()])
 
 
 @pytest.mark.parametrize("value", [2**64 - 1, {"a": 1}, [1, 2], b"\xff"])

@@ -47,8 +47,8 @@ def test_sqlite_begins_with_the_write_lock(databases: Databases) -> None:
     """Else another writer's commit between our first read and our first write is fatal."""
     using = "central_sqlite"
     databases.clean(using)
-    connections[using].close()
-    connections[using].transaction_mode = None
+    connections[using].ensure_connection()
+    connections[using].transaction_mode = None  # "deferred", as Django has it by default
     try:
         feed = Feed()
         applier = feed.applier(using)
@@ -65,7 +65,6 @@ def test_sqlite_begins_with_the_write_lock(databases: Databases) -> None:
         assert Offset.objects.using(using).get().seq == 60
     finally:
         connections[using].close()
-        connections[using].transaction_mode = "IMMEDIATE"
 
 
 def _write_all_the_time(using: str, stop: threading.Event) -> None:
