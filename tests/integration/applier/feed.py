@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
 from typing import Any
@@ -132,20 +132,12 @@ def plain(value: Any, column: Column) -> Any:
     if column.kind is Kind.DECIMAL:
         places = Decimal(1).scaleb(-(column.places or 0))
         return f"{Decimal(value).quantize(places, context=Context(prec=60)):f}"
-    match value:
-        case UUID():
-            return value.bytes
-        case datetime():
-            return _datetime(value)
-        case date() | time():
-            return str(value)
-        case timedelta():
-            return value // timedelta(microseconds=1)
-        case memoryview():
-            return bytes(value)
-        case list():
-            assert column.base is not None
-            return [None if each is None else plain(each, column.base) for each in value]
+    if isinstance(value, list):
+        assert column.base is not None
+        return [None if each is None else plain(each, column.base) for each in value]
+    for known, form in _FORMS.items():
+        if isinstance(value, known):
+            return form(value)
     return str(value) if column.kind is Kind.TEXT else value
 
 
@@ -153,3 +145,13 @@ def _datetime(value: datetime) -> str:
     if value.tzinfo is None:
         return str(value)
     return str(value.astimezone(UTC).replace(tzinfo=None)) + "Z"
+
+
+_FORMS: dict[type, Callable[[Any], Any]] = {
+    UUID: lambda value: value.bytes,
+    datetime: _datetime,
+    date: str,
+    time: str,
+    timedelta: lambda value: value // timedelta(microseconds=1),
+    memoryview: bytes,
+}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -46,11 +47,7 @@ EVERYTHING: dict[str, list[Any]] = {
     "json": [{"a": [1, None, 1.5, "ü", {}]}, [], "text", 0, False, {"quote": '"\\'}],
     "binary": [b"", b"\x00\xff\x5c\x22"],
 }
-CASES = [
-    pytest.param(name, value, id=f"{name}-{number}")
-    for name, values in EVERYTHING.items()
-    for number, value in enumerate([*values, None])
-]
+CASES = [{name: value} for name, values in EVERYTHING.items() for value in [*values, None]]
 
 
 def stored(instance: models.Model, using: str) -> dict[str, Any]:
@@ -75,7 +72,7 @@ def _comparable(value: Any) -> Any:
 
 def test_each_value(central: str) -> None:
     """All of them in one batch, first as inserts and then as updates of other rows."""
-    rows = [Everything(**{name: value}) for name, value in (case.values for case in CASES)]
+    rows = [Everything(**case) for case in CASES]
     feed = Feed()
     applier = feed.applier(central)
     applier.apply([feed.insert(*rows).batch()])
@@ -187,7 +184,7 @@ def test_not_a_number(databases: Databases) -> None:
     feed.applier("central_pg").apply([feed.insert(row).batch()])
     found = Everything.objects.using("central_pg").get().float
     assert found is not None
-    assert found != found
+    assert math.isnan(found)
 
 
 POSTGRESQL: list[models.Model] = [

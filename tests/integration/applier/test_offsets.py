@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -96,7 +97,7 @@ def test_what_is_lost_is_not_taken_for_new(central: str) -> None:
         ({"lowest_seq": 9, "highest_seq": 20}, "gap"),
     ],
 )
-def test_histories_that_do_not_fit(changes: dict[str, object], code: str, central: str) -> None:
+def test_histories_that_do_not_fit(changes: dict[str, Any], code: str, central: str) -> None:
     feed = Feed()
     applier = feed.applier(central)
     applier.apply([feed.insert(Parameter(name="1"), Parameter(name="2")).batch()])

@@ -26,7 +26,7 @@ def elsewhere(function: Any) -> Any:
     def run() -> None:
         try:
             found.append(function())
-        except BaseException as error:
+        except RuntimeError as error:
             found.append(error)
         finally:
             connections.close_all()
@@ -179,6 +179,6 @@ def test_it_stays_in_its_thread(central: str) -> None:
     applier = feed.applier(central)
     applier.apply([feed.insert(*rows(2, "a")).batch(open=True)])
     second = feed.insert(*rows(2, "b")).batch()
-    found = elsewhere(lambda: applier._check_thread())
+    found = elsewhere(applier._check_thread)
     assert isinstance(found, RuntimeError)
     assert applier.apply([second]).offset == 4

@@ -43,12 +43,15 @@ def test_sqlite_is_busy(databases: Databases) -> None:
     assert applier.apply([batch]).offset == 1
 
 
-def test_sqlite_begins_with_the_write_lock(databases: Databases) -> None:
+def test_sqlite_begins_with_the_write_lock(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else another writer's commit between our first read and our first write is fatal."""
     using = "central_sqlite"
     databases.clean(using)
     connections[using].ensure_connection()
-    connections[using].transaction_mode = None  # "deferred", as Django has it by default
+    # "deferred", as Django has it by default
+    monkeypatch.setattr(connections[using], "transaction_mode", None)
     try:
         feed = Feed()
         applier = feed.applier(using)

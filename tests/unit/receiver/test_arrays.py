@@ -62,7 +62,11 @@ def test_nul_is_refused() -> None:
         (Kind.UUID, [b"\x01" * 16, None], '{"' + "01" * 16 + '",NULL}'),
         (Kind.BINARY, [b"\x00\xff"], '{"\\\\x00ff"}'),
         (Kind.DURATION, [1, -1], '{"0 days 0.000001 seconds","-1 days 86399.999999 seconds"}'),
-        (Kind.HSTORE, [{"a": None, 'b"': "c\\"}], '{"\\"a\\"=>NULL,\\"b\\\\\\"\\"=>\\"c\\\\\\\\\\""}'),
+        (
+            Kind.HSTORE,
+            [{"a": None, 'b"': "c\\"}],
+            '{"\\"a\\"=>NULL,\\"b\\\\\\"\\"=>\\"c\\\\\\\\\\""}',
+        ),
         (Kind.TEXT, ["NULL", "", "a,b"], '{"NULL","","a,b"}'),
     ],
 )
@@ -74,6 +78,4 @@ def test_nested_arrays() -> None:
     numbers = Column("field", "field", Kind.INT)
     rows = Column("field", "field", Kind.ARRAY, base=numbers)
     nested = Column("field", "field", Kind.ARRAY, base=rows)
-    assert literal(nested)([[[1, None], [2, 3]]]) == (
-        '{"{{\\"1\\",NULL},{\\"2\\",\\"3\\"}}"}'
-    )
+    assert literal(nested)([[[1, None], [2, 3]]]) == ('{"{{\\"1\\",NULL},{\\"2\\",\\"3\\"}}"}')
