@@ -24,7 +24,7 @@ Converter = Callable[[Any], Any]
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _UUID_BYTES = 16
-_CANONICAL_TIMES = (8, 15)
+_CANONICAL_TIME = 8
 _CANONICAL_DATE = 10
 _INTERVAL = struct.Struct(">qii")
 _DOUBLE = struct.Struct(">d")
@@ -97,7 +97,7 @@ def _date(value: Any) -> Any:
 
 
 def _time(value: Any) -> Any:
-    if type(value) is str and len(value) in _CANONICAL_TIMES:
+    if type(value) is str and len(value) == _CANONICAL_TIME:
         return value
     return _parsed(value, parse_time)
 

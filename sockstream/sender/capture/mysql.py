@@ -16,7 +16,7 @@ from .layouts import Plan
 from .tables import Tables
 
 _NAME_LENGTH = 64
-_PLAIN = {Kind.INT, Kind.BOOL}
+_PLAIN = {Kind.INT, Kind.BOOL, Kind.DURATION}
 
 
 class MySQL(Dialect):
@@ -61,7 +61,9 @@ class MySQL(Dialect):
             return f"HEX({sql})"
         if column.kind in _PLAIN:
             return sql
-        return f"CONVERT({sql} USING utf8mb4)"
+        text = f"CONVERT({sql} USING utf8mb4)"
+        # Else MariaDB puts the JSON itself into the array, and its numbers lose digits.
+        return f"CONCAT({text},'')" if column.kind is Kind.JSON else text
 
     def array(self, items: Iterable[str]) -> str:
         return f"JSON_ARRAY({','.join(items)})"

@@ -135,6 +135,8 @@ def _encoded(column: Column, value: Any) -> Any:
 
 
 def _encoded_array(base: Column, value: Any) -> Any:
+    if base.kind is Kind.JSON:
+        return [None if item is None else json.dumps(item, ensure_ascii=False) for item in value]
     if isinstance(value, list | tuple):
         return [None if item is None else _encoded_array(base, item) for item in value]
     return _encoded(base, value)
