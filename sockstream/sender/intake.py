@@ -26,7 +26,8 @@ class Intake:
         self._sequencer = Sequencer(using, settings)
         self._waker = waker(using, settings.POLL)
         self._steps: Iterator[int] | None = None
-        self._woken = False
+        # What was there before the waker was, it need not tell.
+        self._woken = True
 
     @property
     def interval(self) -> float | None:
