@@ -7,6 +7,7 @@ import logging
 from django.db import connections
 
 from ..conf import Settings
+from ..exceptions import ConfigError
 from ..management import require_migrations
 from ..rows import captured_models
 from . import checks
@@ -17,10 +18,15 @@ logger = logging.getLogger("sockstream.receiver")
 def require_ready(using: str, settings: Settings) -> None:
     """Check the models and the database `using`.
 
-    Raises SockstreamError: an unknown model, migrations not applied, a database that does not
+    Raises SockstreamError: no model or an unknown one, migrations not applied, a database that does not
     answer. What only makes an ack worth less is logged.
     """
     models = captured_models(settings)
+    if not models:
+        raise ConfigError(
+            'SOCKSTREAM["MODELS"] names no model, so no site may write anything',
+            'Name app labels or models, such as "MODELS": ["polls"]',
+        )
     labels = {model._meta.app_label for model in models}
     require_migrations(using, {"sockstream_receiver", *labels})
     if not checks.synchronous_enough(using):
