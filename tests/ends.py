@@ -74,6 +74,8 @@ class End:
 
     command = ""
     certificate = ""
+    launcher: Sequence[str] = ()
+    """A program and its options that run the command, such as `setpriv`."""
 
     def __init__(
         self,
@@ -132,7 +134,8 @@ class End:
     def start(self) -> None:
         """Start the process; it is not ready yet."""
         assert not self.running
-        manage = [sys.executable, "-m", "django", self.command, *self.arguments]
+        python = [*self.launcher, sys.executable]
+        manage = [*python, "-m", "django", self.command, *self.arguments]
         self._first_line, self._silent = len(self.lines), False
         self.process = subprocess.Popen(
             [*manage, "--settings", "tests.settings"],
