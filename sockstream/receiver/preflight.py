@@ -18,8 +18,8 @@ logger = logging.getLogger("sockstream.receiver")
 def require_ready(using: str, settings: Settings) -> None:
     """Check the models and the database `using`.
 
-    Raises SockstreamError: no model or an unknown one, migrations not applied, a database that does not
-    answer. What only makes an ack worth less is logged.
+    Raises SockstreamError: no model or an unknown one, migrations not applied, a database that
+    does not answer. What only makes an ack worth less is logged.
     """
     models = captured_models(settings)
     if not models:

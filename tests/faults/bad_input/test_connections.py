@@ -44,7 +44,7 @@ def test_plain_tcp_where_central_should_be(
 def test_a_site_that_speaks_tls_1_2(world: World, papers: Papers) -> None:
     context = papers.context(ssl.PROTOCOL_TLS_CLIENT, papers.of("site"))
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    with pytest.raises(ssl.SSLError, match="(?i)protocol version"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)protocol version"):
         strangers.call(world.receiver.port, b"x", context)
     assert "does not speak TLS 1.3. This port is for oplog_send alone" in world.told()
 
