@@ -20,7 +20,7 @@ from .tables import Tables, model_tables
 CHANNEL = "sockstream_capture"
 """Where a NOTIFY tells of every statement that captured something; its payload is empty."""
 
-_FIRST = "00_"
+_FIRST = "!"
 _NAME_BYTES = 63
 # The bits of pg_trigger.tgtype.
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
