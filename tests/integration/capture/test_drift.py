@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -52,7 +53,7 @@ def test_a_second_installation_changes_nothing(site: str) -> None:
     assert _triggers(site) == before
 
 
-def _refuse_changes(execute, sql, params, many, context):  # type: ignore[no-untyped-def]
+def _refuse_changes(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
     assert not sql.lstrip().upper().startswith(("CREATE", "DROP", "INSERT", "ALTER")), sql
     return execute(sql, params, many, context)
 
@@ -154,7 +155,7 @@ def test_every_row_can_be_captured_again(site: str) -> None:
 def test_the_command(site: str) -> None:
     assert "is as it has to be" in _call(site, "status")
     assert "is removed" in _call(site, "remove")
-    with pytest.raises(CommandError, match="not as it has to be.*oplog_capture install"):
+    with pytest.raises(CommandError, match=r"not as it has to be.*oplog_capture install"):
         _call(site, "status")
     assert "is installed" in _call(site, "install")
     assert "is as it has to be" in _call(site, "status")

@@ -54,9 +54,8 @@ def test_truncate_takes_what_points_there(site: str, other: psycopg.Connection[A
 def test_truncate_that_is_rolled_back(site: str, other: psycopg.Connection[Any]) -> None:
     Slot.objects.using(site).create(position=1)
     take(site)
-    with pytest.raises(psycopg.errors.DivisionByZero), other.transaction():
+    with other.transaction(force_rollback=True):
         other.execute("TRUNCATE zoo_slot")
-        other.execute("SELECT 1 / 0")
     assert take(site) == []
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-import sqlite3
-from typing import Any
 
 import pytest
 from django.db import connections
 
 from sockstream.sender import capture
-from tests.integration.capture.replay import Record, State, replayed, take, truth
-from tests.zoo.models import Author, Comment, Counter, Current, Pairing, Parameter, Slot
+from tests.integration.capture.replay import State, replayed, take, truth
+from tests.zoo.models import Author, Counter, Current, Pairing, Parameter, Slot
 
 pytestmark = pytest.mark.parametrize("site", ["site_sqlite"], indirect=True)
 
@@ -147,7 +146,7 @@ def test_an_index_of_expressions(site: str, run: Callable[[str], None], index: s
             f"INSERT INTO zoo_slot (id, name, position) VALUES ('{THREE.hex}', 'ONE', 1) "
             "ON CONFLICT DO NOTHING"
         )
-        run(f"UPDATE OR REPLACE zoo_slot SET name = 'oNE', position = 1 WHERE name = 'two'")
+        run("UPDATE OR REPLACE zoo_slot SET name = 'oNE', position = 1 WHERE name = 'two'")
         run(f"REPLACE INTO zoo_slot (id, name, position) VALUES ('{THREE.hex}', 'oNe', 1)")
         assert replayed(take(site), before) == truth(site, [Slot])
 
