@@ -1,4 +1,4 @@
-"""Sources and offsets in the admin, to look at: only the receiver writes them."""
+"""Sources and offsets in the admin, to look at; only `disabled` is for people to change."""
 
 from __future__ import annotations
 
@@ -30,11 +30,17 @@ class ReadOnlyAdmin(_Admin):
 
 @admin.register(Source)
 class SourceAdmin(ReadOnlyAdmin):
-    """The sites that central knows."""
+    """The sites that central knows. A person may disable one: it is refused from then on."""
+
+    fields = ("name", "disabled", "address", "first_seen", "last_seen", "serial", "fingerprint")
+    readonly_fields = ("name", "address", "first_seen", "last_seen", "serial", "fingerprint")
 
     list_display = ("name", "disabled", "address", "first_seen", "last_seen", "serial")
     list_filter = ("disabled",)
     search_fields = ("name",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return admin.ModelAdmin.has_change_permission(self, request, obj)
 
 
 @admin.register(Offset)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db import connections, models
+from django.db import connections, models, router
 
 from ..rows import describe
 from ..wire.records import DELETE
@@ -55,7 +55,8 @@ def find_broken(labels: Iterable[str], allowed: Any, using: str) -> Broken | Non
     """
     for model in [allowed[label] for label in labels if label in allowed]:
         for f in _foreign_keys(model):
-            if (found := _broken(f, using)) is not None:
+            here = router.allow_migrate_model(using, f.model)
+            if here and (found := _broken(f, using)) is not None:
                 return found
     return None
 

@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from ..wire import handshake
@@ -15,6 +15,8 @@ from ..wire.errors import WireError
 from ..wire.messages import Hello
 from .faults import Fenced
 from .models import Offset, Source, State
+
+LOCK_WAIT = 10_000.0
 
 _FLIPS = 3
 _FLIPS_WITHIN = timedelta(minutes=10)
@@ -48,6 +50,7 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
     instance if another process holds the offset for longer than the lock timeout.
     """
     with transaction.atomic(using=using):
+        _wait_for_locks(using)
         known = _source(source, using)
         row = _offset(known, hello.stream, using)
         try:
@@ -65,6 +68,13 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
     if isinstance(outcome, WireError):
         raise outcome
     return outcome
+
+
+def _wait_for_locks(using: str) -> None:
+    """An applier of another process may hold the offset for as long as its group is open."""
+    if connections[using].vendor == "postgresql":
+        with connections[using].cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_WAIT:.0f}ms"])
 
 
 def _source(name: str, using: str) -> Source:

@@ -6,9 +6,11 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import OperationalError, connections
 
+from sockstream.receiver import offsets
 from sockstream.receiver.applier import Applied, Fenced, Retry, Stopped
+from sockstream.receiver.faults import transient
 from sockstream.receiver.models import Offset, State
 from sockstream.wire.records import Batch
 from tests.integration.applier.feed import Feed
@@ -26,7 +28,7 @@ def elsewhere(function: Any) -> Any:
     def run() -> None:
         try:
             found.append(function())
-        except RuntimeError as error:
+        except (RuntimeError, OperationalError) as error:
             found.append(error)
         finally:
             connections.close_all()
@@ -172,6 +174,21 @@ def test_a_newer_session_takes_over(databases: Any) -> None:
     opening.join(30)
     with pytest.raises(Fenced):
         old.apply([first])
+
+
+def test_another_process_holds_the_stream(databases: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for ever for a transaction that may be that of a dead link."""
+    databases.clean("central_pg")
+    monkeypatch.setattr(offsets, "LOCK_WAIT", 100)
+    feed = Feed()
+    old = feed.applier("central_pg")
+    old.apply([feed.insert(*rows(2, "a")).batch(open=True)])
+    failed = elsewhere(lambda: feed.opened("central_pg"))
+    assert isinstance(failed, OperationalError)
+    error = transient(failed)
+    assert error is not None
+    assert error.code == "retry"
+    assert old.apply([feed.insert(*rows(1, "b")).batch()]).offset == 3
 
 
 def test_it_stays_in_its_thread(central: str) -> None:
