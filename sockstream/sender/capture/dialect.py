@@ -83,6 +83,10 @@ class Dialect(ABC):
     def capture_table(self) -> str:
         return self.table(Capture._meta.db_table)
 
+    def distinct(self, sql: str) -> str:
+        """The condition that a value is not the parameter's, null being a value."""
+        return f"{sql} IS DISTINCT FROM %s"
+
     def embedded(self, subselect: str) -> str:
         """A subselect that gives a JSON array, as an item of another array."""
         return subselect

@@ -6,6 +6,10 @@ that names a column which is gone fails the write. So what captures is removed (
 be stale (elsewhere) after a change of the schema, and made anew, for the columns that there are
 then, before the next statement that may write. The last one of every migration is the note that it
 was applied, so that none is committed without its triggers.
+
+At the end, the rows whose new columns hold something else than the constant default that central's
+migration gives them, too, are captured once more: a change of the schema fires no trigger, and
+what was written meanwhile may have been captured without them.
 """
 
 from __future__ import annotations
@@ -14,10 +18,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import sqlparse
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from . import installing
+from ...conf import settings
+from . import gains, installing
 
 _WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "MERGE", "TRUNCATE", "DO", "CALL"}
@@ -35,21 +41,32 @@ class Watch:
         self._connection = connection
         self._stale = False
         self._busy = False
+        self.before = gains.columns(connection) if installing.is_ready(connection.alias) else None
 
     def __call__(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
-        if not self._busy and isinstance(sql, str):
+        if self._busy or not isinstance(sql, str):
+            return execute(sql, params, many, context)
+        result = None
+        for statement in self._statements(sql, params):
             self._busy = True
             try:
-                self._prepare(sql)
+                self._prepare(statement)
             finally:
                 self._busy = False
-        return execute(sql, params, many, context)
+            result = execute(statement, params, many, context)
+        return result
+
+    def _statements(self, sql: str, params: Any) -> list[str]:
+        """PostgreSQL takes a script as one statement: its writes have to be seen one by one."""
+        script = self._connection.vendor == "postgresql" and not params and ";" in sql
+        if script and _word(sql) not in {"SELECT", "DO"}:
+            return [part for part in sqlparse.split(sql) if part.strip("; \n")]
+        return [sql]
 
     def _prepare(self, sql: str) -> None:
-        found = _WORD.match(sql)
-        word = found[1].upper() if found else ""
+        word = _word(sql)
         if word in _CHANGES:
             if self._connection.vendor == "sqlite" and word in {"ALTER", "DROP"}:
                 installing.remove(self._connection.alias)
@@ -68,10 +85,9 @@ class Watch:
 
 def begin(using: str, **kwargs: Any) -> None:
     """The receiver of pre_migrate."""
-    if using in _watches:
-        return
-    watch = _watches[using] = Watch(connections[using])
-    connections[using].execute_wrappers.append(watch)
+    if using not in _watches:
+        watch = _watches[using] = Watch(connections[using])
+        connections[using].execute_wrappers.append(watch)
 
 
 def end(using: str, **kwargs: Any) -> None:
@@ -81,3 +97,10 @@ def end(using: str, **kwargs: Any) -> None:
     if watch in wrappers:
         wrappers.remove(watch)
     installing.install(using)
+    if watch is not None and watch.before is not None and settings().CAPTURE == "triggers":
+        gains.capture(connections[using], watch.before)
+
+
+def _word(sql: str) -> str:
+    found = _WORD.match(sql)
+    return found[1].upper() if found else ""

@@ -68,6 +68,9 @@ class MySQL(Dialect):
     def array(self, items: Iterable[str]) -> str:
         return f"JSON_ARRAY({','.join(items)})"
 
+    def distinct(self, sql: str) -> str:
+        return f"NOT ({sql} <=> %s)"
+
     def embedded(self, subselect: str) -> str:
         return f"JSON_EXTRACT({subselect},'$')"
 

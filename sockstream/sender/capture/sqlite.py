@@ -76,6 +76,9 @@ class SQLite(Dialect):
     def array(self, items: Iterable[str]) -> str:
         return f"json_array({','.join(items)})"
 
+    def distinct(self, sql: str) -> str:
+        return f"{sql} IS NOT %s"
+
     def embedded(self, subselect: str) -> str:
         return f"json({subselect})"
 
