@@ -1,0 +1,1 @@
+"""A small app whose migrations change tables and write rows in turn."""
