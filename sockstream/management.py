@@ -150,7 +150,8 @@ def require_migrations(using: str, labels: Collection[str] = ()) -> None:
 
 def unreachable(using: str, error: Exception) -> SockstreamError:
     """The one line for a database that does not answer."""
-    words = " ".join(str(error).split())
+    # Drivers add lines of hints, and one more for each address that they tried.
+    words = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return SockstreamError(
         "database-unreachable",
         f"Database {using!r} cannot be used: {words}",

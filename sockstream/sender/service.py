@@ -25,6 +25,7 @@ from .road import PeerLeft, Road
 
 DRAIN = 30.0
 _PRUNE_EVERY = 60.0
+_ASK_CENTRAL = "If it goes on, read the log of oplog_receive at central"
 
 
 class Service:
@@ -95,12 +96,11 @@ class Service:
             return
         except PeerLeft as left:
             asked = left.retry_after
-            mend = "If it goes on, read the log of oplog_receive there"
-            self._failed(SockstreamError("link-lost", str(left), mend))
+            self._failed(SockstreamError("link-lost", str(left), _ASK_CENTRAL))
         except (OSError, UnicodeError) as error:  # the latter for a host that is no name
             self._failed(road.explain(error))
         except WireError as error:
-            self._failed(SockstreamError(error.code, error.words, error.mend))
+            self._failed(SockstreamError(error.code, error.words, error.mend or _ASK_CENTRAL))
         self._wait_without_road(time.monotonic() + (asked or self._backoff.next()))
 
     def _travel(self, road: Road) -> None:

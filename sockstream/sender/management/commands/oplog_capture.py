@@ -56,6 +56,7 @@ class Command(management.SockstreamCommand):
             raise SockstreamError(
                 "capture-drift",
                 f"Capture in database {using!r} is not as it has to be",
-                f"Run manage.py oplog_capture install --database {using}",
+                f"Run manage.py oplog_capture install --database {using},"
+                " with --rows if anything was written meanwhile",
             )
         self.stdout.write(f"Capture in database {using!r} is as it has to be.")
