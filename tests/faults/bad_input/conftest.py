@@ -13,6 +13,8 @@ from tests.faults.bad_input.ends import CENTRAL, OTHER, SITE, Receiver, Sender, 
 from tests.faults.bad_input.papers import Papers
 
 OTHERS = "other"
+# Who is revoked meanwhile is told soon.
+WATCHFUL = {"RECHECK": 0.2}
 
 
 @pytest.fixture(scope="package")
@@ -23,7 +25,7 @@ def running(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> I
     certs(certificates.folder, "client", OTHERS)
     settings = certificates.settings(OTHERS)
     with (
-        Receiver(CENTRAL, certificates) as receiver,
+        Receiver(CENTRAL, certificates, settings=WATCHFUL) as receiver,
         Sender(OTHER, certificates, receiver.address, settings=settings) as neighbour,
     ):
         world = World(receiver, neighbour.wait_until_connected(), certificates)

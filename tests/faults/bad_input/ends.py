@@ -64,6 +64,25 @@ class Sender(SenderProcess):
         return [*super().arguments, *self.extra]
 
 
+class Command(End):
+    """Another command of Django's or of ours, at the site or at central."""
+
+    certificate = "site"
+
+    def __init__(self, alias: str, certificates: Certificates, *words: str, **options: Any) -> None:
+        super().__init__(alias, certificates, **options)
+        self.command, *self.words = words
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        return [*self.words, "--database", self.alias]
+
+    def run(self) -> None:
+        """Run it to its end. Raises AssertionError if it fails."""
+        self.start()
+        assert self.wait() == 0, self.log
+
+
 def refusal_of(end: End) -> str:
     """Run a command that cannot do its work to its end; the one line that it prints.
 
@@ -88,6 +107,11 @@ def is_clear(line: str) -> str:
     assert not re.search(r"Traceback|\bErrno\b|Error\(|_ssl\.c|object at 0x", words), words
     show(words)
     return words
+
+
+def only_words(end: End) -> list[str]:
+    """What a process has printed since its start, without times and levels."""
+    return [_STAMP.sub("", line) for line in end.lines]
 
 
 def show(line: str) -> None:

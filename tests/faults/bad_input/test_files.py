@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.bad_input.ends import CENTRAL, End, Receiver, World, refusal_of
+from tests.ends import End
+from tests.faults.bad_input.ends import CENTRAL, Receiver, World, refusal_of
 from tests.faults.bad_input.papers import Papers
 
 GARBAGE = "not a certificate\n"

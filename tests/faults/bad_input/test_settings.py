@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.bad_input.ends import CENTRAL, End, Receiver, World, refusal_of
+from tests.ends import End
+from tests.faults.bad_input.ends import CENTRAL, Receiver, World, refusal_of
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     (

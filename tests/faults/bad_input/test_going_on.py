@@ -1,0 +1,89 @@
+"""What runs on when something is wrong: it says so once, and goes on by itself after the mend."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tests.ends import wait_until_applied
+from tests.faults.bad_input.ends import (
+    CENTRAL,
+    Receiver,
+    World,
+    certs,
+    is_clear,
+    only_words,
+)
+from tests.servers import HOST, free_port
+
+
+def test_central_is_unreachable_and_comes(world: World) -> None:
+    address = f"{HOST}:{free_port()}"
+    with world.sender("--to", address, once=False) as sender:
+        sender.wait_for_line("Nothing listens")
+        world.write()
+        # Until this one is up, the sender tries again and again, twenty times a second.
+        with Receiver(CENTRAL, world.certificates, "--bind", address) as receiver:
+            sender.wait_until_connected()
+            world.write()
+            wait_until_applied(world.pair, sender, receiver)
+            assert sender.stop() == 0
+        trouble, connected, stopped = only_words(sender)
+    assert is_clear(trouble).startswith(f"Nothing listens at {address}. Start oplog_receive there")
+    assert connected.startswith("Connected to ")
+    assert stopped.endswith("nothing waits here")
+    world.is_whole()
+
+
+def test_central_s_name_is_unknown(world: World) -> None:
+    with world.sender("--to", "central.invalid:9000", once=False) as sender:
+        sender.wait_for_line("is not known")
+        assert sender.running
+        assert sender.stop() == 0
+    trouble, stopped = only_words(sender)
+    assert is_clear(trouble).startswith("The host of central.invalid:9000 is not known")
+    assert stopped.startswith("Stopped: central has acked everything up to ")
+    assert stopped.endswith(" wait here")
+
+
+def test_the_site_is_revoked_and_renewed(mended: World) -> None:
+    folder = mended.certificates.folder
+    with mended.sender(once=False) as sender:
+        sender.wait_until_connected()
+        wait_until_applied(mended.pair, sender, mended.receiver)
+        certs(folder, "revoke", "site")
+        sender.wait_for_line("was revoked on")
+        mended.write()
+        mended.other_goes_on()
+        certs(folder, "renew", "site")
+        wait_until_applied(mended.pair, sender, mended.receiver)
+        mended.write()
+        wait_until_applied(mended.pair, sender, mended.receiver)
+        assert sender.stop() == 0
+    first, trouble, again, _ = only_words(sender)
+    assert is_clear(trouble).endswith("run where the authority is: sockstream certs renew site.")
+    assert first.split(",")[0] == again.split(",")[0]
+
+
+def test_the_site_s_key_is_gone_and_comes_back(world: World, tmp_path: Path) -> None:
+    files = world.certificates.settings("site")
+    key = Path(shutil.copy(files["KEY"], tmp_path))
+    aside = tmp_path / "aside"
+    with (
+        Receiver(CENTRAL, world.certificates) as receiver,
+        world.sender("--to", receiver.address, settings={"KEY": str(key)}, once=False) as sender,
+    ):
+        sender.wait_until_connected()
+        key.rename(aside)
+        receiver.kill()
+        sender.wait_for_line("does not exist")
+        world.write()
+        aside.rename(key)
+        receiver.start()
+        receiver.wait_until_listening()
+        wait_until_applied(world.pair, sender, receiver)
+        assert sender.stop() == 0
+    _, lost, trouble, *_ = only_words(sender)
+    assert is_clear(lost).startswith("The peer closed the connection. If it goes on, read the log")
+    assert is_clear(trouble).startswith(f'SOCKSTREAM["KEY"] or --key: {key} does not exist')
+    world.is_whole()
