@@ -23,6 +23,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ...conf import settings
+from ..models import Capture
 from . import gains, installing
 
 _WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
@@ -68,12 +69,17 @@ class Watch:
     def _prepare(self, sql: str) -> None:
         word = _word(sql)
         if word in _CHANGES:
-            if self._connection.vendor == "sqlite" and word in {"ALTER", "DROP"}:
+            if self._is_in_the_way(word, sql):
                 installing.remove(self._connection.alias)
             self._stale = True
         elif self._stale and self._may_write(word, sql):
             self._stale = False
             installing.install(self._connection.alias)
+
+    def _is_in_the_way(self, word: str, sql: str) -> bool:
+        if word == "DROP" and Capture._meta.db_table in sql:
+            return True  # else every write fails once the sender's tables are gone
+        return self._connection.vendor == "sqlite" and word in {"ALTER", "DROP"}
 
     def _may_write(self, word: str, sql: str) -> bool:
         if word in _WRITES:

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.core.management import call_command
+from django.db import connections, transaction
 
-from sockstream.exceptions import ConfigError
 from sockstream.sender import capture
 from sockstream.sender.capture import migrating
 from tests.databases import Databases
@@ -57,3 +58,72 @@ def test_rows_that_migrations_write_between_changes_of_their_table(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture
+def migrating_site(site: str) -> Iterator[str]:
+    """A site in the middle of `migrate`, whose triggers know all columns of the models."""
+    migrating.begin(site)
+    yield site
+    if connections[site].in_atomic_block:
+        transaction.set_rollback(True, using=site)
+    migrating.end(site)
+    assert capture.drift(site) == []
+
+
+def test_a_column_goes_and_rows_are_written(migrating_site: str) -> None:
+    """The script of one migration, which PostgreSQL is given as one statement."""
+    site = migrating_site
+    Slot.objects.using(site).create(position=1, name="a")
+    with connections[site].cursor() as cursor:
+        for statement in connections[site].ops.prepare_sql_script(
+            "ALTER TABLE zoo_slot DROP COLUMN name; UPDATE zoo_slot SET position = 2"
+        ):
+            cursor.execute(statement)
+        records = take(site)
+        cursor.execute("ALTER TABLE zoo_slot ADD COLUMN name varchar(50) DEFAULT '' NOT NULL")
+    assert [record.op for record in records] == ["I", "U"]
+    assert records[1].values == {"position": 2}
+
+
+@pytest.mark.parametrize("site", ["site_sqlite"], indirect=True)
+def test_a_migration_that_fails_leaves_the_triggers(migrating_site: str) -> None:
+    site = migrating_site
+    with transaction.atomic(using=site):
+        with connections[site].cursor() as cursor:
+            cursor.execute("ALTER TABLE zoo_slot DROP COLUMN name")
+        assert capture.drift(site) != []
+        transaction.set_rollback(True, using=site)
+    assert capture.drift(site) == []
+    Slot.objects.using(site).create()
+    assert len(take(site)) == 1
+
+
+def test_the_note_of_a_migration_comes_with_its_triggers(migrating_site: str) -> None:
+    """What is between two migrations is committed whole."""
+    site = migrating_site
+    with connections[site].cursor() as cursor:
+        cursor.execute("CREATE TABLE IF NOT EXISTS added (id integer)")
+        cursor.execute("DROP TABLE added")
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'nowhere'")
+    assert capture.drift(site) == []
+
+
+def test_triggers_go_with_the_senders_tables(site: str) -> None:
+    """`migrate sockstream_sender zero`: else every write would fail for want of them."""
+    call_command("migrate", "sockstream_sender", "zero", database=site, verbosity=0)
+    try:
+        Slot.objects.using(site).create(position=5)
+    finally:
+        call_command("migrate", "sockstream_sender", database=site, verbosity=0)
+    assert replayed(take(site)) == truth(site)
+    assert capture.drift(site) == []
+
+
+def test_flush_leaves_capture_as_it_has_to_be(site: str) -> None:
+    author = Author.objects.using(site).create(name="a")
+    Essay.objects.using(site).create(title="t", author=author)
+    call_command("flush", database=site, verbosity=0, interactive=False, reset_sequences=False)
+    assert capture.drift(site) == []
+    Slot.objects.using(site).create(position=5)
+    assert ("zoo.slot", "I") in {(record.model, record.op) for record in take(site)}

@@ -20,9 +20,7 @@ class Migration(migrations.Migration):
                 ("id", models.UUIDField(primary_key=True, default=uuid.uuid4)),
                 (
                     "product",
-                    models.ForeignKey(
-                        "shop.Product", on_delete=django.db.models.deletion.CASCADE
-                    ),
+                    models.ForeignKey("shop.Product", on_delete=django.db.models.deletion.CASCADE),
                 ),
             ],
         ),
