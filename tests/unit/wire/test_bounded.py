@@ -92,6 +92,17 @@ def test_a_frame_of_more_objects_than_were_said_costs_little_memory(byte: bytes)
     assert peak < 40 * MIB
 
 
+def test_objects_in_a_row_are_bounded_too() -> None:
+    assert unpack_all(b"\x01" * 10, 10, Limits(elements=10)) == [1] * 10
+    with pytest.raises(WireError, match="too many"):
+        unpack_all(b"\x01" * 11, 11, Limits(elements=10))
+
+
+def test_an_extension_is_refused_before_it_is_built() -> None:
+    # Each would take forty times its size in memory.
+    assert "extension 5" in refused(msgpack.packb([msgpack.ExtType(5, b"x")] * 100))
+
+
 def test_depth_is_bounded() -> None:
     limits = Limits(depth=3)
     assert unpack_one(b"\x91\x91\x91\x01", limits) == [[[1]]]
