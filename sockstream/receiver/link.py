@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .. import tls
-from ..wire.errors import WireError
+from ..wire.errors import Class, WireError
 from ..wire.messages import Hello, Welcome
 from ..wire.receiving import (
     BatchReceived,
@@ -30,6 +30,9 @@ from .streams import StreamQueue
 if TYPE_CHECKING:
     from .connection import Connection
     from .server import Server
+
+LASTING = frozenset({Class.PERSON, Class.BUG})
+"""The classes of errors that a new connection does not mend."""
 
 _LONGEST_NAME = 100
 _LONGEST_WORDS = 500
@@ -267,7 +270,10 @@ class Link:
     def _end(self, reason: str) -> None:
         if not self._closed:
             if self._opened is not None:
-                logger.info("%s: gone: %s; applied up to %d", self.name, reason, self.offset)
+                lasting = self._trouble is not None and self._trouble.class_ in LASTING
+                level = logging.WARNING if lasting else logging.INFO
+                words = "%s: gone: %s; applied up to %d"
+                logger.log(level, words, self.name, reason, self.offset)
             self._close()
 
     def _close(self) -> None:

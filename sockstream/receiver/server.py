@@ -21,13 +21,13 @@ from ..conf import Settings
 from ..exceptions import SockstreamError
 from ..management import Paths, Stop
 from ..rows import captured_models, describe, fingerprint
-from ..wire.errors import Class, WireError
+from ..wire.errors import WireError
 from ..wire.limits import Limits
 from ..wire.messages import Hello
 from . import faults, offsets, progress, sources
 from .applier import Applier
 from .connection import Connection
-from .link import Link
+from .link import LASTING, Link
 from .pool import Pool
 from .refusals import Refusals
 from .streams import StreamQueue
@@ -188,7 +188,7 @@ class Server:
 
     def _note_end(self, opened: offsets.Opened, trouble: WireError | None) -> None:
         """In the pool. What mends itself by a new connection is not shown as a stop."""
-        if trouble is not None and trouble.class_ in {Class.PERSON, Class.BUG}:
+        if trouble is not None and trouble.class_ in LASTING:
             source, stream, fence = opened.source, opened.stream, opened.fence
             progress.note_stop(source, stream, fence, self.using, trouble)
         offsets.leave(opened, using=self.using)
@@ -208,14 +208,12 @@ class Server:
             offsets.open_stream, link.source, hello, using=self.using, schema=self._schema
         )
         try:
-            opened = await self._in_pool(call)
+            return await self._in_pool(call)
         except DatabaseError as error:
             failed = faults.transient(error)
             if failed is None:
                 raise
             raise failed from error
-        self._require_holder(link)
-        return opened
 
     async def _take_over(self, link: Link) -> None:
         """The transaction of the link before may hold the offset's row: it has to end first."""
@@ -224,11 +222,6 @@ class Server:
         if before is not None:
             before.fail(fenced(), "taken over by a newer connection")
             await before.over
-        self._require_holder(link)
-
-    def _require_holder(self, link: Link) -> None:
-        if self._holders.get((link.source, link.stream)) is not link:
-            raise fenced()
 
     async def _in_pool(self, call: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self.pool.call(call))

@@ -281,3 +281,19 @@ def test_the_same_refusal_is_not_said_a_hundred_times(
     assert len(said) == 2
     assert said[1].endswith("19 times more: tls-not-tls")
     assert not any("Traceback" in line for line in running.lines)
+
+
+def test_last_words_are_heard_by_who_is_still_sending(central_db: str, trust: Trust) -> None:
+    """Closing with unread bytes would break the connection, and take the reason with it."""
+    with Central(central_db, trust) as running:
+        site = running.site("loud")
+        site.connect()
+        site.sock.setblocking(True)
+        site.sock.sendall(struct.pack(">I", 0xFFFFFFFF))
+        running.wait_for_line("A frame of 4294967295 bytes was announced")
+        for _ in range(64):
+            site.sock.sendall(b"x" * (1 << 16))
+        site.sock.setblocking(False)
+        error = site.wait_until_closed()
+        assert error is not None
+        assert error.code == "frame-too-large"

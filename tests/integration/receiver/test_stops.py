@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 
 import pytest
 
 from sockstream.receiver import status
 from sockstream.receiver.models import Offset
-from sockstream.wire.errors import Class
+from sockstream.wire.errors import Class, WireError
 from sockstream.wire.records import INSERT, Layout
+from sockstream.wire.sending import Welcomed
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import connected, slot, slots
 from tests.unit.trust import Trust
@@ -64,3 +66,24 @@ def test_a_model_that_central_does_not_allow(central: str, trust: Trust, label: 
         assert error.class_ is Class.PERSON
         assert error.seq == 1
     assert Offset.objects.using(central).get().state == "stopped"
+
+
+def test_what_the_site_finds_at_the_handshake_is_shown_at_central(
+    central: str, trust: Trust
+) -> None:
+    """Central cannot see that the histories differ below the site's end; the site can."""
+    with Central(central, trust) as running:
+        site = running.site()
+        site.oplog.add(slots(1))
+        with connected(site):
+            site.send_all()
+        site.dial()
+        site.wait_for(Welcomed)
+        words = "The site and central hold different histories up to record 1"
+        site.session.fail(WireError("history-diverged", words), time.monotonic())
+        site.wait_until_closed()
+        line = running.wait_for_line("different histories")
+        assert line.startswith("WARNING")
+    row = status.report(central)[0]
+    assert (row["state"], row["error_code"]) == ("stopped", "history-diverged")
+    assert words in row["error"]

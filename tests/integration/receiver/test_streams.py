@@ -14,6 +14,7 @@ from django.db import connections
 
 from sockstream.receiver.models import Offset
 from sockstream.receiver.signals import records_applied
+from sockstream.wire.errors import Class
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import Acked, Oplog, Progressed, Site, connected, slot, slots
 from tests.unit.trust import Trust
@@ -159,6 +160,21 @@ def test_an_open_group_leaves_room_for_other_streams(databases: Any, trust: Trus
             slow.send_all()
 
 
+def test_on_sqlite_there_is_one_thread_as_there_is_one_writer(databases: Any, trust: Trust) -> None:
+    """Whoever wants to write waits for its turn, not for the lock."""
+    databases.clean("central_sqlite")
+    with Central("central_sqlite", trust, APPLIERS=4) as running:
+        sites = [running.site(f"site-{number}") for number in range(4)]
+        for site in sites:
+            site.oplog.add(*([slot(None)] for _ in range(50)))
+            site.connect()
+            site.fill()
+        for site in sites:
+            site.send_all()
+        threads = [thread for thread in threading.enumerate() if "applier" in thread.name]
+        assert len(threads) == 1
+
+
 def test_a_group_that_is_cut_off_comes_again_whole(central: str, trust: Trust) -> None:
     with Central(central, trust) as running:
         site = running.site()
@@ -205,6 +221,29 @@ def test_a_database_that_fails_for_a_while_keeps_the_link(databases: Any, trust:
             assert len(site.said(Acked)) >= 6
         running.wait_for_line("trying again")
     assert Slot.objects.using("central_pg").count() == 251
+
+
+def test_a_database_that_fails_inside_a_group(databases: Any, trust: Trust) -> None:
+    """What central had of the group is gone: the site is told to come back, and sends it again."""
+    databases.clean("central_pg")
+    with Central("central_pg", trust, HEARTBEAT=0.5) as running:
+        site = running.site()
+        site.oplog.add(slots(5), goes_on=True)
+        site.connect()
+        site.run(lambda: Progressed(5, 5) in site.events, "the group is open")
+        with connections["central_pg"].cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = 'central_pg' AND pid <> pg_backend_pid()"
+            )
+        site.oplog.add(slots(5))
+        site.fill()
+        error = site.wait_until_closed()
+        assert error is not None
+        assert error.class_ is Class.RETRY
+        with connected(site):
+            site.send_all()
+    assert Slot.objects.using("central_pg").count() == 10
 
 
 def test_a_database_that_is_down_for_a_while(databases: Any, trust: Trust) -> None:

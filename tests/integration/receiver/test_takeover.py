@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from django.db import connections
 
 from sockstream.receiver.models import Offset
@@ -93,6 +96,37 @@ def test_one_of_many_has_it(central: str, trust: Trust) -> None:
                 site.pump(0.01)
         assert {site.error.code for site in sites if site.error} == {"fenced"}
         left[0].wait_for(Welcomed)
+
+
+def test_a_stream_that_waits_keeps_nobody_waiting(databases: Any, trust: Trust) -> None:
+    """Its site comes back again and again, while the transaction before is at work."""
+    databases.clean("central_pg", "site_pg")
+    oplog = Oplog()
+    oplog.add(slots(1))
+    with Central("central_pg", trust, APPLIERS=1) as running:
+        first = running.site(oplog=oplog)
+        first.connect()
+        with locked():
+            first.fill()
+            first.pump()
+            for _ in range(8):
+                site = running.site(oplog=oplog)
+                site.dial()
+                site.pump(0.1)
+            begun = time.monotonic()
+            with connected(running.site("other")):
+                assert time.monotonic() - begun < 2
+        with connected(running.site(oplog=oplog)) as site:
+            site.send_all()
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Nobody can write a zoo.Slot at central."""
+    with psycopg.connect(**connections["central_pg"].get_connection_params()) as other:
+        other.execute("LOCK TABLE zoo_slot IN EXCLUSIVE MODE")
+        yield
+        other.rollback()
 
 
 def test_the_fence_is_in_the_database(central: str, trust: Trust) -> None:
