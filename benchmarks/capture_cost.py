@@ -1,0 +1,194 @@
+"""What capture adds to a save: two tables of one shape, side by side, one of them captured.
+
+    python benchmarks/capture_cost.py [--saves 3000] [--rows 20000]
+
+Plain and captured saves take turns in one process, each in autocommit, on tables that have rows
+already: on SQLite (WAL with synchronous NORMAL, and as it is by default), and on PostgreSQL with
+and without fsync. Exits 1 if a median is above 1.3 times the plain one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)
+
+import django  # noqa: E402
+from django.apps import AppConfig  # noqa: E402
+from django.conf import settings  # noqa: E402
+
+from tests.servers import HOST, PostgreSQL  # noqa: E402
+
+LIMIT = 1.3
+TURN = 20
+SCENES = {
+    "SQLite, WAL": "wal",
+    "SQLite, default": "default",
+    "PostgreSQL, fsync off": "fast",
+    "PostgreSQL, fsync on": "durable",
+}
+
+
+def databases(stack: ExitStack, wanted: list[str]) -> dict[str, Any]:
+    """A database for each scene."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    wal = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
+    found: dict[str, Any] = {}
+    for alias in ("default", *wanted):
+        if alias in {"wal", "default"}:
+            options = {"init_command": wal} if alias == "wal" else {}
+            found[alias] = {
+                "ENGINE": "django.db.backends.sqlite3",
+                "NAME": str(folder / alias),
+                "OPTIONS": options,
+            }
+        else:
+            server = stack.enter_context(PostgreSQL(fsync=alias == "durable"))
+            found[alias] = {
+                "ENGINE": "django.db.backends.postgresql",
+                "NAME": "postgres",
+                "USER": "postgres",
+                "HOST": HOST,
+                "PORT": server.port,
+            }
+    return found
+
+
+def set_up(found: dict[str, Any]) -> None:
+    """Configure Django with an app `bench` that is this program."""
+    app = AppConfig.__new__(AppConfig)
+    module = sys.modules[__name__]
+    app.path = str(ROOT / "benchmarks")
+    AppConfig.__init__(app, "bench", module)
+    settings.configure(
+        DATABASES=found,
+        INSTALLED_APPS=[app, "sockstream.sender"],
+        MIGRATION_MODULES={"bench": None},
+        USE_TZ=True,
+        SOCKSTREAM={"MODELS": ["bench.captured"]},
+        DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    )
+    django.setup()
+
+
+def define() -> tuple[Any, Any]:
+    """The two models, of ten columns."""
+    from django.db import models
+    from django.utils import timezone
+
+    def fields() -> dict[str, Any]:
+        return {
+            "id": models.UUIDField(primary_key=True, default=uuid.uuid4),
+            "name": models.CharField(max_length=100),
+            "email": models.EmailField(unique=True),
+            "birthday": models.DateField(null=True),
+            "balance": models.DecimalField(max_digits=12, decimal_places=2),
+            "visits": models.IntegerField(default=0),
+            "active": models.BooleanField(default=True),
+            "notes": models.TextField(default=""),
+            "extra": models.JSONField(default=dict),
+            "created": models.DateTimeField(default=timezone.now, db_index=True),
+        }
+
+    def model(name: str) -> Any:
+        meta = type("Meta", (), {"app_label": "bench"})
+        return type(name, (models.Model,), {**fields(), "Meta": meta, "__module__": __name__})
+
+    return model("Plain"), model("Captured")
+
+
+def row(model: Any, number: int) -> Any:
+    """An unsaved row of about 300 bytes."""
+    return model(
+        name=f"Somebody {number}",
+        email=f"{uuid.uuid4()}@example.com",
+        birthday="1990-02-03",
+        balance="1234.50",
+        visits=number,
+        notes="Came in with a cough; was told to rest and to drink. " * 3,
+        extra={"source": "walk-in", "tags": ["new", "adult"], "number": number},
+    )
+
+
+def prepare(alias: str, models: tuple[Any, Any], rows: int) -> None:
+    """Tables with rows, one of them captured."""
+    from django.core.management import call_command
+    from django.db import connections
+
+    from sockstream.sender import capture
+
+    with connections[alias].schema_editor() as editor:
+        for model in models:
+            editor.create_model(model)
+    for model in models:
+        model.objects.using(alias).bulk_create([row(model, n) for n in range(rows)], 500)
+    call_command("migrate", database=alias, verbosity=0)
+    capture.install(alias)
+    connections[alias].close()
+
+
+def measure(alias: str, models: tuple[Any, Any], saves: int) -> dict[str, tuple[float, float]]:
+    """Seconds of a create and of an update: the medians of the plain and of the captured ones."""
+    times: dict[str, tuple[list[float], list[float]]] = {"create": ([], []), "update": ([], [])}
+    made: tuple[list[Any], list[Any]] = ([], [])
+    for start in range(0, saves, TURN):
+        for side in (0, 1) if start // TURN % 2 else (1, 0):
+            for number in range(start, start + TURN):
+                each = row(models[side], number)
+                made[side].append(each)
+                times["create"][side].append(timed(lambda each=each: each.save(using=alias)))
+    for start in range(0, saves, TURN):
+        for side in (0, 1) if start // TURN % 2 else (1, 0):
+            for each in made[side][start : start + TURN]:
+                each.visits += 1
+                times["update"][side].append(timed(lambda each=each: each.save(using=alias)))
+    return {what: (median(plain), median(taken)) for what, (plain, taken) in times.items()}
+
+
+def timed(action: Callable[[], None]) -> float:
+    """Seconds that the action takes."""
+    before = time.perf_counter()
+    action()
+    return time.perf_counter() - before
+
+
+def main() -> int:
+    """Print a table of ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--saves", type=int, default=3_000)
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--only", choices=list(SCENES.values()), action="append")
+    options = parser.parse_args()
+    wanted = options.only or list(SCENES.values())
+    worst = 0.0
+    with ExitStack() as stack:
+        set_up(databases(stack, [alias for alias in wanted if alias != "default"]))
+        models = define()
+        print(f"{'':24}{'':8}{'plain us':>10}{'captured us':>13}{'ratio':>8}")
+        for scene, alias in SCENES.items():
+            if alias not in wanted:
+                continue
+            prepare(alias, models, options.rows)
+            measure(alias, models, TURN)  # warms the caches of statements and plans
+            for what, (plain, taken) in measure(alias, models, options.saves).items():
+                ratio = taken / plain
+                worst = max(worst, ratio)
+                print(f"{scene:24}{what:8}{plain * 1e6:10.0f}{taken * 1e6:13.0f}{ratio:8.2f}")
+        from django.db import connections
+
+        connections.close_all()
+    return int(worst > LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
