@@ -15,6 +15,7 @@ from ..wire.errors import WireError
 from ..wire.messages import Hello
 from .faults import Fenced
 from .models import Offset, Source, State
+from .progress import locked
 
 LOCK_WAIT = 10_000.0
 
@@ -86,8 +87,8 @@ def _source(name: str, using: str) -> Source:
 
 
 def _offset(source: Source, stream: str, using: str) -> Offset:
-    offsets = Offset.objects.using(using).select_for_update(of=("self",))
-    return offsets.select_related("source").get_or_create(source=source, stream=stream)[0]
+    offsets = locked(Offset.objects.using(using).select_related("source"), using)
+    return offsets.get_or_create(source=source, stream=stream)[0]
 
 
 def disabled(source: str) -> WireError:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connections
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from ..wire.errors import WireError
@@ -78,10 +78,16 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
     mine = Offset.objects.using(using).filter(source__name=source, stream=stream, fence=fence)
     if not connections[using].features.has_select_for_update:
         Offset.objects.using(using).filter(stream=stream, fence=fence).update(fence=fence)
-    row = mine.select_for_update(of=("self",)).first()
+    row = locked(mine, using).first()
     if row is None:
         raise Fenced(f"{source}/{stream} has a newer session")
     return Progress(row, row.seq, bytes(row.digest))
+
+
+def locked(rows: QuerySet[Offset], using: str) -> QuerySet[Offset]:
+    """The rows, locked when they are read; of what they are joined with nothing, if possible."""
+    alone = connections[using].features.has_select_for_update_of
+    return rows.select_for_update(of=("self",) if alone else ())
 
 
 def move(progress: Progress, using: str) -> None:
