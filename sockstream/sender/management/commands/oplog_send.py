@@ -30,6 +30,10 @@ class Command(management.SockstreamCommand):
         management.add_tls_options(parser)
 
     def run(self, options: dict[str, Any]) -> None:
+        with management.stop_signals() as stop:
+            self._send(options, stop)
+
+    def _send(self, options: dict[str, Any], stop: management.Stop) -> None:
         using, own = management.database(options), settings()
         host, port = management.host_and_port(options["to"], "--to")
         if not host or not port:
@@ -44,6 +48,6 @@ class Command(management.SockstreamCommand):
             return Road(using, Link(host, port, context, silence=3 * own.HEARTBEAT), own)
 
         report = LiveReport(Console(stderr=True)) if sys.stderr.isatty() else Report()
-        with management.stop_signals() as stop, report:
+        with report:
             management.start_logging(options["verbosity"])
             Service(using, own, make_road, report, stop, once=options["once"]).run()
