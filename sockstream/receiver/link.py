@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 LASTING = frozenset({Class.PERSON, Class.BUG})
 """The classes of errors that a new connection does not mend."""
 
+_ANSWER = "goodbye"
+"""What a site says to our own bye: no reason of its own."""
+
 _LONGEST_NAME = 100
 _LONGEST_WORDS = 500
 
@@ -63,7 +66,7 @@ class Link:
         self._trouble: WireError | None = None
         self._window = 0
         self._pulse: Pulse | None = None
-        self._goodbye = "the session ended"
+        self._goodbye = "the session is over"
         self._leaving = False
         self._closed = False
         self._ticking: asyncio.TimerHandle | None = None
@@ -113,7 +116,7 @@ class Link:
                     self._start()
                 case BatchReceived(batch):
                     self._put(batch)
-                case PeerClosing(bye):
+                case PeerClosing(bye) if bye.reason != _ANSWER:
                     self._goodbye = f"the site said bye ({_printable(bye.reason)})"
                 case Failed(error):
                     self._broken(error)

@@ -99,6 +99,7 @@ def test_a_signal_drains(central: str, trust: Trust, number: signal.Signals) -> 
         assert bye.last_seq == site.acked
         assert running.wait() == 0
         assert f"site/main: applied up to {site.acked}" in running.log
+        assert "gone: told to come back (shutdown)" in running.log
         assert "Traceback" not in running.log
         assert Offset.objects.using(central).get().seq == site.acked
         assert Offset.objects.using(central).get().state == "idle"
