@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Min
 from django.utils import timezone
 
+from .lease import is_held
 from .models import Batch, Capture, Stream
 
 
@@ -19,6 +20,7 @@ def report(using: str) -> list[dict[str, Any]]:
     row = Stream.objects.using(using).filter(id=1).first() or Stream(epoch=b"", digest=b"")
     captured = Capture.objects.using(using).count()
     unacked = row.seq - row.acked_seq
+    running = is_held(using)
     return [
         {
             "stream": using,
@@ -33,7 +35,8 @@ def report(using: str) -> list[dict[str, Any]]:
             "lag": _lag(using, row.acked_seq, captured),
             "pruned": row.pruned_seq,
             "peer": row.peer,
-            "state": row.state,
+            "running": running,
+            "state": row.state if running else "not running",
             "state_at": row.state_at,
             "error_code": row.error_code,
             "error": row.error,

@@ -31,6 +31,7 @@ SITE: dict[str, Any] = {
     "lag": 3.2,
     "pruned": 1000,
     "peer": "central.example.org",
+    "running": True,
     "state": "connected",
     "state_at": NOW - timedelta(hours=3),
     "error_code": "",
