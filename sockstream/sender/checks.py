@@ -14,6 +14,7 @@ from ..exceptions import ConfigError
 from ..rows import NATURAL_KEYS, Kind, Row, captured_models, describe
 from .capture.installing import DIALECTS
 from .capture.layouts import lives_here
+from .capture.signals import is_done_by_database
 
 Messages = list[checks.CheckMessage]
 
@@ -176,12 +177,8 @@ def _check_mysql(alias: str, chosen: list[type[models.Model]]) -> Messages:
         )
         for model in chosen
         for field in model._meta.local_concrete_fields
-        if field.remote_field and _is_done_by_database(field.remote_field.on_delete)
+        if field.remote_field and is_done_by_database(field.remote_field.on_delete)
     ]
-
-
-def _is_done_by_database(on_delete: Any) -> bool:
-    return type(on_delete).__name__ == "DatabaseOnDelete"
 
 
 _BY_VENDOR: dict[str, Callable[[str, list[type[models.Model]]], Messages]] = {

@@ -96,13 +96,42 @@ class Snapshot:
         if wanted is None:
             return
         still = self._reader.keys(Q(pk__in=list(self._before)) | wanted)
+        gone = [data for pk, data in self._before.items() if still.get(pk) != data]
+        kept = {pk for pk, data in still.items() if self._before.get(pk) == data}
         rows = self._reader.rows(Q(pk__in=list(still)))
-        for pk, before in self._before.items():
-            if still.get(pk) != before:
-                self._reader.put([("D", before)])
-        for pk, data in rows.items():
-            same = self._before.get(pk) == still[pk]
-            self._reader.put([("U" if same else "I", data)])
+        saved = [("U" if pk in kept else "I", data) for pk, data in rows.items()]
+        self._reader.put([*(("D", data) for data in gone), *saved])
+
+    def capture_silent(self, told: set[str]) -> None:
+        """The same for rows that send no signals, less the deletes in `told`; adds to it."""
+        still = self._reader.keys(Q(pk__in=list(self._before)))
+        gone = {data for pk, data in self._before.items() if pk not in still} - told
+        told |= gone
+        self._reader.put(("D", data) for data in gone)
+        self.capture_changed()
+
+    def capture_changed(self) -> None:
+        """Capture the rows that are still there; those that are gone sent a signal themselves."""
+        rows = self._reader.rows(Q(pk__in=list(self._before)))
+        self._reader.put(("U", data) for data in rows.values())
+
+    def capture_added(self, *, mirrored: bool) -> None:
+        """Capture the pairs of an m2m table that are new.
+
+        Django inserts the mirrored pairs of a symmetrical relation next, and tells nobody.
+        """
+        assert self._condition is not None
+        now = self._reader.rows(self._condition)
+        new = [data for pk, data in now.items() if pk not in self._before]
+        if mirrored:
+            there = set(now.values())
+            new += [pair for pair in map(_mirrored, new) if pair not in there]
+        self._reader.put(("I", data) for data in new)
+
+
+def _mirrored(data: str) -> str:
+    items = json.loads(data)
+    return json.dumps([*reversed(items[:2]), *reversed(items[2:])], ensure_ascii=False)
 
 
 def _rows(model: type[models.Model], using: str) -> QuerySet[Any]:

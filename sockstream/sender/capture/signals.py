@@ -9,6 +9,7 @@ transaction; nothing of Django's own is touched. What sends no signal is not see
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -26,7 +27,8 @@ from .reading import Snapshot
 _UID = "sockstream.sender.signals"
 _ORIGINAL = "_sockstream_save_base"
 _KEPT = "_sockstream_snapshots"
-_WITHOUT_TRACE = (models.CASCADE, models.PROTECT, models.RESTRICT, models.DO_NOTHING)
+_TOLD = "_sockstream_told"
+_TELLING = (models.CASCADE, models.PROTECT, models.RESTRICT, models.DO_NOTHING)
 
 Model = type[models.Model]
 
@@ -41,7 +43,7 @@ def listen() -> None:
         pre_save.connect(_before_save, sender=model, dispatch_uid=_UID)
         post_save.connect(_after_save, sender=model, dispatch_uid=_UID)
         pre_delete.connect(_before_delete, sender=model, dispatch_uid=_UID)
-        post_delete.connect(_after, sender=model, dispatch_uid=_UID)
+        post_delete.connect(_after_delete, sender=model, dispatch_uid=_UID)
     for through in _captured:
         m2m_changed.connect(_around_m2m, sender=through, dispatch_uid=_UID)
 
@@ -102,13 +104,23 @@ def _before_delete(sender: Model, instance: models.Model, **kwargs: Any) -> None
     using = kwargs["using"]
     if lives_here(using):
         model = _concrete(sender)
-        kept = [Snapshot(*point) for point in _changed_with(model, instance, using)]
-        vars(instance)[_KEPT] = [*kept, Snapshot(model, using, Q(pk=instance.pk))]
+        vars(kwargs["origin"])[_TOLD] = defaultdict(set)
+        own = Snapshot(model, using, Q(pk=instance.pk))
+        vars(instance)[_KEPT] = own, list(_changed_with(model, instance, using))
 
 
-def _after(sender: Model, instance: models.Model, **kwargs: Any) -> None:
-    for snapshot in vars(instance).pop(_KEPT, ()):
-        snapshot.capture()
+def _after_delete(sender: Model, instance: models.Model, **kwargs: Any) -> None:
+    kept = vars(instance).pop(_KEPT, None)
+    if kept is None:
+        return
+    own, others = kept
+    told = vars(kwargs["origin"])[_TOLD]  # a pair may go with both its ends at once
+    for model, snapshot, silent in others:
+        if silent:
+            snapshot.capture_silent(told[model])
+        else:
+            snapshot.capture_changed()
+    own.capture()
 
 
 def _around_m2m(sender: Model, action: str, instance: models.Model, **kwargs: Any) -> None:
@@ -119,7 +131,19 @@ def _around_m2m(sender: Model, action: str, instance: models.Model, **kwargs: An
         condition = _pairs(sender, instance, kwargs["model"], kwargs["pk_set"])
         vars(instance)[_KEPT + action] = Snapshot(sender, using, condition)
     else:
-        vars(instance).pop(_KEPT + action.replace("post_", "pre_")).capture()
+        snapshot: Snapshot = vars(instance).pop(_KEPT + action.replace("post_", "pre_"))
+        if action == "post_add":
+            snapshot.capture_added(mirrored=_is_symmetrical(sender))
+        elif sender._meta.auto_created:  # a model of its own sends its own signals for them
+            snapshot.capture()
+
+
+def _is_symmetrical(through: Model) -> bool:
+    owner: Any = through._meta.auto_created
+    if not owner:
+        return False
+    relations = (field.remote_field for field in owner._meta.local_many_to_many)
+    return any(each.through is through and each.symmetrical for each in relations)
 
 
 def _concrete(model: Model) -> Model:
@@ -142,15 +166,24 @@ def _same(table: Model, instance: models.Model) -> Q | None:
 
 def _changed_with(
     model: Model, instance: models.Model, using: str
-) -> Iterator[tuple[Model, str, Q]]:
-    """The rows that Django deletes or changes with this one, and tells nobody."""
+) -> Iterator[tuple[Model, Snapshot, bool]]:
+    """The rows that Django deletes or changes with this one, and tells nobody; whether some of
+    them may be deleted."""
     for other in _captured:
+        automatic = bool(other._meta.auto_created)
         for field in _references(other):
+            on_delete = field.remote_field.on_delete
             if _concrete(field.related_model) is not model:
                 continue
-            if other._meta.auto_created or field.remote_field.on_delete not in _WITHOUT_TRACE:
+            if automatic or on_delete not in _TELLING:
                 value = getattr(instance, field.target_field.attname)
-                yield other, using, Q(**{field.attname: value})
+                snapshot = Snapshot(other, using, Q(**{field.attname: value}))
+                yield other, snapshot, automatic or is_done_by_database(on_delete)
+
+
+def is_done_by_database(on_delete: Any) -> bool:
+    """Whether it is one of Django 6.1's DB_CASCADE, DB_SET_NULL and DB_SET_DEFAULT."""
+    return type(on_delete).__name__ == "DatabaseOnDelete"
 
 
 def _references(model: Model) -> list[Any]:

@@ -8,7 +8,7 @@ import os
 from tests.settings import *  # noqa: F403
 
 DATABASES = {"default": json.loads(os.environ["SHOP_DATABASE"])}
-DATABASE_ROUTERS: list[str] = []
+DATABASE_ROUTERS = []
 INSTALLED_APPS = ["tests.integration.capture.shop", "sockstream.sender"]
-MIGRATION_MODULES: dict[str, None] = {}
+MIGRATION_MODULES = {}
 SOCKSTREAM = {"MODELS": ["shop"]}
