@@ -34,7 +34,7 @@ from django.db import connections, transaction  # noqa: E402
 from django.utils import timezone  # noqa: E402
 
 from polls.models import Choice, Question  # noqa: E402
-from sockstream.receiver.applier import Applier  # noqa: E402
+from sockstream.receiver.applying.applier import Applier  # noqa: E402
 from sockstream.wire.records import DELETE, INSERT, UPDATE, Batch  # noqa: E402
 from tests.databases import Databases  # noqa: E402
 from tests.integration.applier.feed import Feed  # noqa: E402

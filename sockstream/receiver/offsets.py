@@ -13,9 +13,9 @@ from ..wire import handshake
 from ..wire.digest import Position
 from ..wire.errors import WireError
 from ..wire.messages import Hello
-from .faults import Fenced
+from .applying.faults import Fenced
+from .applying.progress import locked
 from .models import Offset, Source, State
-from .progress import locked
 
 LOCK_WAIT = 10_000.0
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import models
 
 from sockstream.receiver import offsets
-from sockstream.receiver.applier import Applier
+from sockstream.receiver.applying.applier import Applier
 from sockstream.receiver.offsets import Opened
 from sockstream.rows import Column, Kind, Row, describe
 from sockstream.wire.digest import ZERO

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from django.db import connections
 
-from sockstream.receiver.applier import Applier, Fenced, Retry
+from sockstream.receiver.applying.applier import Applier, Fenced, Retry
+from sockstream.receiver.applying.writing import Meetings, Part, Writer
 from sockstream.receiver.models import Offset
-from sockstream.receiver.writing import Meetings, Part, Writer
 from sockstream.wire.errors import WireError
 from sockstream.wire.records import Batch, segments
 from tests.integration.applier.feed import Feed
@@ -66,7 +66,7 @@ def test_a_crash_before_the_commit_leaves_nothing(
     applier = feed.applier(central)
     batch = feed.insert(*rows(3)).batch()
     with monkeypatch.context() as patch:
-        patch.setattr("sockstream.receiver.applier.move", _crash)
+        patch.setattr("sockstream.receiver.applying.applier.move", _crash)
         with pytest.raises(KeyboardInterrupt):
             applier.apply([batch])
     assert (seq(central), Parameter.objects.using(central).count()) == (0, 0)

@@ -7,8 +7,8 @@ import tracemalloc
 
 import pytest
 
-from sockstream.receiver import references
-from sockstream.receiver.references import References
+from sockstream.receiver.applying import references
+from sockstream.receiver.applying.references import References
 from sockstream.rows import describe
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from sockstream.receiver import offsets
-from sockstream.receiver.applier import Fenced
+from sockstream.receiver.applying.applier import Fenced
 from sockstream.receiver.models import Offset, Source, State
 from sockstream.wire.digest import ZERO
 from sockstream.wire.errors import WireError

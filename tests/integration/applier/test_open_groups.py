@@ -9,8 +9,8 @@ import pytest
 from django.db import OperationalError, connections
 
 from sockstream.receiver import offsets
-from sockstream.receiver.applier import Applied, Fenced, Retry, Stopped
-from sockstream.receiver.faults import transient
+from sockstream.receiver.applying.applier import Applied, Fenced, Retry, Stopped
+from sockstream.receiver.applying.faults import transient
 from sockstream.receiver.models import Offset, State
 from sockstream.wire.records import Batch
 from tests.integration.applier.feed import Feed

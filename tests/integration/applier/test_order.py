@@ -10,9 +10,9 @@ from django.db import connections, models
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sockstream.receiver.applier import Applier
+from sockstream.receiver.applying.applier import Applier
+from sockstream.receiver.applying.steps import Step
 from sockstream.receiver.models import Offset
-from sockstream.receiver.steps import Step
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.zoo import models as zoo

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
 
-from sockstream.receiver.applier import Stopped
+from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import Offset
 from sockstream.wire.records import DELETE, INSERT, Layout
 from tests.integration.applier.feed import Feed

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db.models.signals import post_save
 
-from sockstream.receiver.applier import Stopped
+from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import Offset
 from sockstream.receiver.signals import records_applied
 from tests.integration.applier.feed import Feed

@@ -9,7 +9,7 @@ from django.db import connections
 from django.test import override_settings
 
 from polls.models import Question
-from sockstream.receiver.applier import Stopped
+from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import Offset, Owner, State
 from sockstream.wire.records import INSERT, Layout
 from tests.databases import Databases

@@ -10,7 +10,7 @@ import pytest
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from sockstream.receiver.applier import Retry
+from sockstream.receiver.applying.applier import Retry
 from sockstream.receiver.models import Offset, State
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from sockstream.conf import Settings
 from sockstream.receiver import offsets
-from sockstream.receiver.applier import Applier
+from sockstream.receiver.applying.applier import Applier
 from sockstream.sender.link import Link
 from sockstream.sender.road import PeerLeft, Road
 from sockstream.wire.errors import WireError

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from demo.compare import compare
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
-from sockstream.receiver.applier import Fenced
+from sockstream.receiver.applying.applier import Fenced
 from sockstream.receiver.models import Offset
 from sockstream.sender import oplog
 from sockstream.sender.sequencer import Sequencer

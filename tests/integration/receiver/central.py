@@ -13,8 +13,8 @@ from django.test import override_settings
 from sockstream import tls
 from sockstream.conf import settings
 from sockstream.management import Paths, Stop
-from sockstream.receiver.listening import listen
-from sockstream.receiver.server import Server
+from sockstream.receiver.serving.listening import listen
+from sockstream.receiver.serving.server import Server
 from tests.integration.receiver.site import Oplog, Site
 from tests.unit.trust import Trust
 

@@ -8,9 +8,9 @@ from django.core.management.base import CommandParser
 
 from sockstream import management, tls
 from sockstream.conf import settings
-from sockstream.receiver.listening import listen, shown
 from sockstream.receiver.preflight import require_ready
-from sockstream.receiver.server import Server
+from sockstream.receiver.serving.listening import listen, shown
+from sockstream.receiver.serving.server import Server
 
 
 class Command(management.SockstreamCommand):

@@ -18,10 +18,10 @@ from typing import Protocol
 
 from django.db import Error as DatabaseError
 
-from ..wire.errors import WireError
-from ..wire.records import Batch
-from .applier import Applied, Applier
-from .faults import Fenced, Retry, Stopped, transient
+from ...wire.errors import WireError
+from ...wire.records import Batch
+from ..applying.applier import Applied, Applier
+from ..applying.faults import Fenced, Retry, Stopped, transient
 from .pool import Pool
 
 TOGETHER_BYTES = 4 << 20

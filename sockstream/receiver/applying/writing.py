@@ -17,8 +17,8 @@ from typing import Any
 from django.db import connections
 from django.db.backends.utils import CursorWrapper
 
-from ..rows import Column, writing_order
-from ..wire.records import Layout
+from ...rows import Column, writing_order
+from ...wire.records import Layout
 from .faults import Refusal, shown
 from .owners import Owners
 from .plans import Header, Plan

@@ -10,9 +10,9 @@ from django.db import connections
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from ..wire.errors import WireError
+from ...wire.errors import WireError
+from ..models import Offset, State
 from .faults import Fenced
-from .models import Offset, State
 from .steps import Step
 from .writing import Meetings
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 
-from ..rows import Kind, Row
+from ...rows import Kind, Row
 from .reduce import frozen_key
 from .upserts import Shape, Statements, statements
 

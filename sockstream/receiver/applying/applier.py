@@ -19,17 +19,17 @@ from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
-from ..conf import settings
-from ..rows import captured_models
-from ..wire.errors import WireError
-from ..wire.records import Batch
+from ...conf import settings
+from ...rows import captured_models
+from ...wire.errors import WireError
+from ...wire.records import Batch
+from ..models import State
+from ..signals import records_applied
 from .constraints import find_broken
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
 from .halving import Write, fault_of, write_halving
-from .models import State
 from .owners import Owners
 from .progress import Progress, hold, move, note_checking, note_stop
-from .signals import records_applied
 from .steps import Headers, Step, groups, steps
 from .writing import Part, Writer
 

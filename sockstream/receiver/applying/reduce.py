@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..wire.records import DELETE, INSERT
+from ...wire.records import DELETE, INSERT
 
 Key = Any
 Values = Sequence[Any]

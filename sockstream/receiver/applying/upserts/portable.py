@@ -8,7 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from ...rows import Kind
+from ....rows import Kind
 from . import forms
 from .base import Shape, Statements, Values
 

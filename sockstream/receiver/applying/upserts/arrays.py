@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...rows import Column, Kind
+from ....rows import Column, Kind
 from ..faults import Refusal
 from . import forms
 from .base import Values

@@ -16,16 +16,17 @@ from typing import Any, TypeVar
 
 from django.db import Error as DatabaseError
 
-from .. import tls
-from ..conf import Settings
-from ..exceptions import SockstreamError
-from ..management import Paths, Stop
-from ..rows import captured_models, describe, fingerprint
-from ..wire.errors import WireError
-from ..wire.limits import Limits
-from ..wire.messages import Hello
-from . import faults, offsets, progress, sources
-from .applier import Applier
+from ... import tls
+from ...conf import Settings
+from ...exceptions import SockstreamError
+from ...management import Paths, Stop
+from ...rows import captured_models, describe, fingerprint
+from ...wire.errors import WireError
+from ...wire.limits import Limits
+from ...wire.messages import Hello
+from .. import offsets, sources
+from ..applying import faults, progress
+from ..applying.applier import Applier
 from .connection import Connection
 from .link import LASTING, Link
 from .pool import Pool

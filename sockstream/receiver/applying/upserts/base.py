@@ -10,7 +10,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from ...rows import Column
+from ....rows import Column
 
 Values = Sequence[Any]
 """The values of one column, a row each; a table's rows come as a sequence of those."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..models import Owner, Source
 from .faults import Refusal
-from .models import Owner, Source
 from .plans import Plan
 
 

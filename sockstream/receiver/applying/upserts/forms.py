@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
-from ...rows import Column, Kind
+from ....rows import Column, Kind
 from ..faults import Refusal
 from .base import Encoder, Values
 

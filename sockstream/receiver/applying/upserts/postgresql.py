@@ -9,7 +9,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from ...rows import Column, Kind
+from ....rows import Column, Kind
 from .arrays import literal
 from .base import Shape, Statements, Values
 

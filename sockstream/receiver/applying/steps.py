@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..wire import records
-from ..wire.records import Batch, Layout
+from ...wire import records
+from ...wire.records import Batch, Layout
 from .plans import Header, Models
 from .writing import Part
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from ..wire.errors import WireError
+from ...wire.errors import WireError
 
 _SQLITE = {
     5: "retry",

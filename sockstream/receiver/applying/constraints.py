@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.db import connections, models, router
 
-from ..rows import describe
-from ..wire.records import DELETE
+from ...rows import describe
+from ...wire.records import DELETE
 from .faults import RecordFault, Refusal
 from .halving import fault_of
 from .writing import Part

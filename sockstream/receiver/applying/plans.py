@@ -11,8 +11,8 @@ from django.db import connections, models
 from django.db.models import deletion
 from django.utils import timezone
 
-from ..rows import Column, Kind, Row, describe
-from ..wire.records import Layout
+from ...rows import Column, Kind, Row, describe
+from ...wire.records import Layout
 from .faults import Refusal
 from .upserts import Shape, Statements, statements
 

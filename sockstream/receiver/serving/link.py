@@ -8,10 +8,10 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .. import tls
-from ..wire.errors import Class, WireError
-from ..wire.messages import Hello, Welcome
-from ..wire.receiving import (
+from ... import tls
+from ...wire.errors import Class, WireError
+from ...wire.messages import Hello, Welcome
+from ...wire.receiving import (
     BatchReceived,
     Confirmed,
     Event,
@@ -20,10 +20,10 @@ from ..wire.receiving import (
     PeerClosing,
     ReceivingSession,
 )
-from ..wire.records import Batch
-from .applier import Applied
-from .faults import Stopped
-from .offsets import Opened
+from ...wire.records import Batch
+from ..applying.applier import Applied
+from ..applying.faults import Stopped
+from ..offsets import Opened
 from .pulse import Pulse
 from .streams import StreamQueue
 

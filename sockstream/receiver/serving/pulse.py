@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from ..wire.errors import WireError
+from ...wire.errors import WireError
 from .streams import StreamQueue
 
 STUCK = 60.0

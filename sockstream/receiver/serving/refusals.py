@@ -6,8 +6,8 @@ import logging
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from ..exceptions import SockstreamError
-from ..wire.errors import WireError
+from ...exceptions import SockstreamError
+from ...wire.errors import WireError
 
 _QUIET = 60.0
 _REMEMBERED = 1_000

@@ -8,8 +8,8 @@ import ssl
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
-from .. import tls
-from ..exceptions import SockstreamError
+from ... import tls
+from ...exceptions import SockstreamError
 from .link import Link
 from .listening import host_port
 from .secure import SecureChannel

@@ -1,0 +1,1 @@
+"""Applying: from batches to rows and offset, in one transaction."""

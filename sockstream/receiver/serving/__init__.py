@@ -1,0 +1,1 @@
+"""Serving: sockets, TLS, links, and the pool that the appliers run in."""
