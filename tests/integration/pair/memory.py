@@ -158,7 +158,7 @@ class Pipe(Link):
 
 
 class Connection:
-    """One life of a link between the site and central."""
+    """One life of a link between the site and central; `broke`: it did not end by itself."""
 
     def __init__(
         self,
@@ -168,6 +168,7 @@ class Connection:
         pieces: Sequence[int],
         life: int | None,
     ) -> None:
+        self.broke = False
         self.central = Central(central, settings.WINDOW)
         self.road = Road(site, Pipe(self.central, pieces, life), settings)
 
@@ -185,7 +186,7 @@ class Connection:
                     moved = self.road.advance()
                     moved = self.central.work(next(together)) or moved
         except (Cut, PeerLeft):
-            pass
+            self.broke = True
         finally:
             self.central.lose()
         if self.central.errors:

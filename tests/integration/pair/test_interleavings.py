@@ -7,6 +7,8 @@ a failure prints what repeats it.
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import cycle, islice
@@ -22,24 +24,24 @@ from demo.compare import compare
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
 from sockstream.receiver.applying.applier import Fenced
-from sockstream.receiver.models import Offset
 from sockstream.sender import oplog
 from sockstream.sender.sequencer import Sequencer
+from sockstream.wire.errors import WireError
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.ends import captured, position, shared_models
 from tests.integration.pair.memory import Central, Connection
 from tests.integration.pair.ways import plain_connection
-from tests.integration.pair.writes import OPS, Op, Writes
+from tests.integration.pair.writes import ADDING, OPS, Op, Writes
 
 EXAMPLES = int(os.environ.get("SOCKSTREAM_EXAMPLES", "50"))
-STEPS = 20
+STEPS = 25
 
 numbers = st.integers(0, 15)
 ops = st.tuples(st.sampled_from(OPS), numbers, numbers)
 savepoints = st.tuples(st.lists(ops, min_size=1, max_size=4), st.booleans())
-scripts = st.lists(ops | savepoints, min_size=1, max_size=6)
-some = st.lists(st.integers(1, 8), min_size=1, max_size=4)
+scripts = st.lists(ops | savepoints, min_size=2, max_size=8)
+some = st.lists(st.integers(0, 8), min_size=1, max_size=4)
 
 Step = tuple[Op, int, int] | tuple[list[tuple[Op, int, int]], bool]
 
@@ -53,21 +55,23 @@ class Interleaving(RuleBasedStateMachine):
 
     pair: Pair
     databases: Databases
+    counted: Counter[str]
 
     def __init__(self) -> None:
         super().__init__()
         self.databases.clean(self.pair.site, self.pair.central)
         self.writes = Writes(self.pair.site)
+        for add in [*ADDING, *ADDING]:
+            add(self.writes, 3, 1)
         self.late: Any = None
-        self.ghosts: list[Central] = []
-        self.sessions = 0
 
     # The site's application.
 
-    @rule(op=ops)
-    def autocommit(self, op: tuple[Op, int, int]) -> None:
-        with suppress(IntegrityError):
-            self.do(op)
+    @rule(several=st.lists(ops, min_size=1, max_size=4))
+    def autocommit(self, several: list[tuple[Op, int, int]]) -> None:
+        for op in several:
+            with suppress(IntegrityError):
+                self.do(op)
 
     @rule(script=scripts, keep=st.booleans() | st.just(True))
     def transact(self, script: Sequence[Step], keep: bool) -> None:
@@ -120,6 +124,7 @@ class Interleaving(RuleBasedStateMachine):
     @precondition(lambda self: self.late is not None)
     @rule(keep=st.booleans())
     def end_late(self, keep: bool) -> None:
+        self.counted["late commits"] += keep
         if keep:
             self.late.commit()
         else:
@@ -129,16 +134,16 @@ class Interleaving(RuleBasedStateMachine):
 
     # The sender and central.
 
-    @rule(steps=st.none() | st.integers(1, 3), batch=st.integers(1, 12), group=st.integers(2, 60))
-    def number(self, steps: int | None, batch: int, group: int) -> None:
+    @rule(steps=st.none() | st.integers(1, 3), batch=st.integers(1, 12))
+    def number(self, steps: int | None, batch: int) -> None:
         """Number what was captured; if `steps`, be killed after as many commits."""
-        sizes = Settings(BATCH_RECORDS=batch, GROUP_RECORDS=max(group, batch))
+        sizes = Settings(BATCH_RECORDS=batch)
         for _ in islice(Sequencer(self.pair.site, sizes).steps(), steps):
             pass
 
     @rule(
         pieces=st.lists(st.integers(1, 4000), min_size=1, max_size=5),
-        life=st.none() | st.integers(0, 12_000),
+        life=st.none() | st.integers(0, 5_000),
         together=some,
         window=st.sampled_from([500, 4000, 8 << 20]),
     )
@@ -146,34 +151,48 @@ class Interleaving(RuleBasedStateMachine):
         own = Settings(MODELS=ours().MODELS, WINDOW=window, COMPRESS=window > 4000)
         link = Connection(self.pair.site, self.pair.central, own, pieces, life)
         link.run(cycle(together))
-        self.sessions += 1
-        if link.central.waiting:
-            self.ghosts.append(link.central)
+        self.counted["connections"] += 1
+        self.counted["broken ones"] += link.broke
 
-    @precondition(lambda self: self.ghosts)
-    @rule(most=st.integers(1, 4))
-    def haunt(self, most: int) -> None:
-        """A worker of a lost connection goes on: the last one may, any other one is fenced."""
-        ghost = self.ghosts.pop(0)
-        assert ghost.applier is not None
-        newest = Offset.objects.using(self.pair.central).get(stream=self.pair.site).fence
+    @rule(first=st.booleans(), most=st.integers(1, 4), life=st.none() | st.integers(0, 5_000))
+    def take_over(self, first: bool, most: int, life: int | None) -> None:
+        """A worker goes on after its connection was lost: until another one took the stream over
+        (the `first` to work) it may, from then on it is fenced.
+        """
+        own = Settings(MODELS=ours().MODELS)
+        lost = Connection(self.pair.site, self.pair.central, own, [1 << 20], life)
+        lost.run(cycle([0]))
+        if not lost.central.waiting:
+            return
+        if first:
+            assert self.outcome_of(lost.central, most) == "applied"
+        Connection(self.pair.site, self.pair.central, own, [1 << 20], None).run(cycle([most]))
         before = position(self.pair)
+        if lost.central.waiting:
+            assert self.outcome_of(lost.central, most) == "fenced"
+            assert position(self.pair) == before
+            self.counted["fenced workers"] += 1
+
+    def outcome_of(self, ghost: Central, most: int) -> str:
+        assert ghost.applier is not None
         try:
             ghost.work(most)
         except Fenced:
-            assert ghost.applier.fence != newest
-            assert position(self.pair) == before
-        else:
-            assert ghost.applier.fence == newest
+            return "fenced"
+        except WireError as error:
+            return error.code
         finally:
             ghost.applier.close()
+        return "applied"
 
     def teardown(self) -> None:
         if self.late is not None:
             self.end_late(True)
         try:
-            self.number(None, 1000, 100_000)
+            self.number(None, 1000)
             self.send([1 << 20], None, [3], 8 << 20)
+            self.counted["interleavings"] += 1
+            self.counted["records"] += position(self.pair)[1]
             assert captured(self.pair.site) == 0
             assert oplog.held(self.pair.site).last == position(self.pair)[1]
             assert compare(shared_models(self.pair), self.pair.site, self.pair.central) == []
@@ -192,6 +211,7 @@ def test_any_interleaving_leaves_both_ends_equal(
         pass
 
     OnThisPair.pair, OnThisPair.databases = PAIRS[pair], databases
+    OnThisPair.counted = Counter()
     run_state_machine_as_test(
         OnThisPair,
         settings=settings(
@@ -205,3 +225,5 @@ def test_any_interleaving_leaves_both_ends_equal(
             phases=[Phase.generate, Phase.shrink],
         ),
     )
+    done = ", ".join(f"{count} {what}" for what, count in OnThisPair.counted.items())
+    sys.stdout.write(f"{pair}: {done}\n")

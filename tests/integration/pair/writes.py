@@ -272,3 +272,4 @@ OPS: list[Op] = [
     for function in vars(Writes).values()
     if inspect.isfunction(function) and [*inspect.signature(function).parameters][1:] == ["a", "b"]
 ]
+ADDING = [op for op in OPS if op.__name__.startswith(("add_", "grow_"))]
