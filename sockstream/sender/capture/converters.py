@@ -26,6 +26,7 @@ _INT64 = range(-(1 << 63), 1 << 63)
 _UUID_BYTES = 16
 _CANONICAL_TIME = 8
 _CANONICAL_DATE = 10
+_UNREADABLE = (ValueError, TypeError, OverflowError)
 _INTERVAL = struct.Struct(">qii")
 _DOUBLE = struct.Struct(">d")
 _MICROSECOND = timedelta(microseconds=1)
@@ -63,7 +64,7 @@ def _bool(value: Any) -> Any:
 def _float(value: Any) -> Any:
     try:
         return float(value)
-    except (ValueError, TypeError):
+    except _UNREADABLE:
         return _text(value)
 
 
@@ -161,7 +162,7 @@ def _sqlite_decimal(places: int | None) -> Converter:
                 if len(fraction) <= places and whole.lstrip("-").isdigit():
                     return f"{whole}.{fraction:0<{places}}"
             return _rounded(number, step)
-        except (InvalidOperation, ValueError, TypeError):
+        except (InvalidOperation, *_UNREADABLE):
             return _text(value)
 
     return convert

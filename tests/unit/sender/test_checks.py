@@ -1,0 +1,132 @@
+"""What Django's checks say about a site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.checks import CheckMessage
+from django.db import models
+from django.test import override_settings
+from django.test.utils import isolate_apps
+
+from sockstream.sender import checks
+
+ROOT = Path(__file__).parents[3]
+
+
+def _found(**given: Any) -> list[CheckMessage]:
+    with override_settings(SOCKSTREAM=given):
+        return checks.check_models()
+
+
+def _ids(**given: Any) -> set[str]:
+    return {str(message.id) for message in _found(**given)}
+
+
+def test_polls_need_nothing() -> None:
+    assert _found(MODELS=["polls"]) == []
+
+
+def test_an_unknown_key_and_its_neighbour() -> None:
+    [message] = _found(MODLES=["polls"])
+    assert message.id == "sockstream.E001"
+    assert "'MODELS'" in str(message.hint)
+
+
+def test_no_setting_at_all() -> None:
+    with override_settings():
+        from django.conf import settings
+
+        del settings.SOCKSTREAM
+        [message] = checks.check_models()
+    assert message.id == "sockstream.E001"
+
+
+def test_an_unknown_model() -> None:
+    [message] = _found(MODELS=["polls.nothing"])
+    assert message.id == "sockstream.E002"
+    assert "polls.nothing" in message.msg
+
+
+def test_no_models() -> None:
+    assert _ids(MODELS=[]) == {"sockstream.W001"}
+
+
+def test_signals_and_their_blind_spots() -> None:
+    [message] = _found(MODELS=["polls"], CAPTURE="signals")
+    assert message.id == "sockstream.W002"
+    assert "update()" in message.msg
+
+
+def test_keys_that_another_site_gives_too() -> None:
+    [message] = _found(MODELS=["zoo.counter"])
+    assert message.id == "sockstream.W004"
+    assert "UUID" in str(message.hint)
+
+
+def test_a_reference_to_a_model_that_stays_at_home() -> None:
+    [message] = _found(MODELS=["polls"], EXCLUDE=["polls.question"])
+    assert message.id == "sockstream.W005"
+    assert "polls.question" in message.msg
+
+
+def test_content_types_and_permissions_are_at_central() -> None:
+    assert _found(MODELS=["zoo.label", "zoo.grant"]) == []
+
+
+def test_a_column_of_an_unknown_type() -> None:
+    messages = _found(MODELS=["zoo_pg.searchable"])
+    assert [message.id for message in messages] == ["sockstream.W006"]
+
+
+@isolate_apps("tests.zoo")
+def test_a_model_that_is_not_managed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Foreign(models.Model):
+        class Meta:
+            app_label = "zoo"
+            managed = False
+
+    monkeypatch.setattr(apps, "get_models", lambda: [Foreign])
+    assert "sockstream.W003" in _ids(MODELS=["zoo"])
+    assert "sockstream.W003" not in _ids(MODELS=["zoo.counter"])
+
+
+def test_mysql_and_cascades_of_the_database() -> None:
+    if not hasattr(models, "DB_CASCADE"):
+        pytest.skip("Django 6.1 is the first that lets the database cascade")
+    from tests.zoo.models import Branch, Fruit, Root
+
+    messages = checks._check_mysql("default", [Branch, Root, Fruit])
+    assert [message.id for message in messages] == ["sockstream.W008"] * 2
+
+
+def test_sqlite_without_wal(tmp_path: Path) -> None:
+    from django.db import connections
+
+    connection = connections["default"].copy("elsewhere")
+    connection.settings_dict = connection.settings_dict | {
+        "NAME": str(tmp_path / "db"),
+        "OPTIONS": {},
+    }
+    before = connections["default"]
+    connections["default"] = connection
+    try:
+        [message] = checks._check_sqlite("default", [])
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        assert checks._check_sqlite("default", []) == []
+    finally:
+        connection.close()
+        connections["default"] = before
+    assert message.id == "sockstream.W007"
+
+
+def test_every_id_is_documented() -> None:
+    source = (ROOT / "sockstream/sender/checks.py").read_text()
+    page = (ROOT / "docs/checks.md").read_text()
+    ids = {part.split('"')[0] for part in source.split('id="sockstream.')[1:]}
+    assert len(ids) > 10
+    assert [number for number in sorted(ids) if f"sockstream.{number}" not in page] == []
