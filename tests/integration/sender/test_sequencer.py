@@ -1,0 +1,217 @@
+"""The sequencer: passes, groups, batches, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import connections, transaction
+
+from polls.models import Tag
+from sockstream.conf import Settings
+from sockstream.exceptions import SockstreamError
+from sockstream.sender import oplog
+from sockstream.sender.models import Capture
+from sockstream.sender.sequencer import Sequencer
+from sockstream.wire import records
+from tests.databases import Databases
+
+PLAIN = Settings(MODELS=("polls",))
+
+
+def number(site: str, settings: Settings = PLAIN) -> int:
+    return sum(Sequencer(site, settings).steps())
+
+
+def held(site: str) -> list[records.Batch]:
+    return oplog.read(1, site, 1_000)
+
+
+def names(batches: list[records.Batch]) -> list[str]:
+    """The names of the tags, in the order of their numbers; a number that is missing raises."""
+    found: list[str] = []
+    for batch in batches:
+        assert batch.first_seq == len(found) + 1
+        for segment in records.segments(batch):
+            found += [values[1] for _, _, values in segment.records]
+    return found
+
+
+def groups(batches: list[records.Batch]) -> list[int]:
+    """How many records each group has."""
+    sizes, size = [], 0
+    for batch in batches:
+        for segment in records.segments(batch):
+            size += len(segment.records)
+            if segment.ends_group:
+                sizes.append(size)
+                size = 0
+    assert size == 0, "the last group has no end"
+    return sizes
+
+
+def add(site: str, *wanted: str) -> None:
+    Tag.objects.using(site).bulk_create([Tag(name=name) for name in wanted])
+
+
+def test_what_is_numbered_is_captured_no_more(site: str) -> None:
+    add(site, "a", "b")
+    assert number(site) == 2
+    assert not Capture.objects.using(site).exists()
+    assert names(held(site)) == ["a", "b"]
+    assert number(site) == 0
+
+
+def test_a_pass_is_a_group(site: str) -> None:
+    add(site, "a")
+    add(site, "b", "c")
+    number(site)
+    add(site, "d")
+    number(site)
+    assert groups(held(site)) == [3, 1]
+
+
+def test_a_batch_has_no_more_records_than_it_may(site: str) -> None:
+    add(site, *map(str, range(25)))
+    number(site, replace(PLAIN, BATCH_RECORDS=10))
+    assert [batch.count for batch in held(site)] == [10, 10, 5]
+    assert groups(held(site)) == [25]
+    assert names(held(site)) == [str(n) for n in range(25)]
+
+
+def test_a_batch_has_no_more_bytes_than_it_may_but_for_a_large_row(site: str) -> None:
+    long = "x" * 40
+    add(site, "a", "b", long, "c", "d")
+    size = len(Capture.objects.using(site).order_by("id").values_list("data", flat=True)[0])
+    number(site, replace(PLAIN, BATCH_BYTES=2 * size))
+    assert [batch.count for batch in held(site)] == [2, 1, 2]
+
+
+def test_digests_chain_across_passes(site: str) -> None:
+    for name in "abc":
+        add(site, name)
+        number(site)
+    batches = held(site)
+    assert [b.digest_before for b in batches[1:]] == [b.digest_after for b in batches[:-1]]
+    assert oplog.head(site).digest == batches[-1].digest_after
+
+
+def test_a_record_that_is_too_large_stops_the_numbering_and_stays(site: str) -> None:
+    add(site, "a")
+    number(site)
+    add(site, "large" * 8, "b")
+    with pytest.raises(SockstreamError, match="MAX_RECORD") as caught:
+        number(site, replace(PLAIN, MAX_RECORD=30, BATCH_RECORDS=1))
+    assert caught.value.code == "record-too-large"
+    assert names(held(site)) == ["a"]
+    assert Capture.objects.using(site).count() == 2
+    number(site)
+    assert names(held(site)) == ["a", "large" * 8, "b"]
+
+
+@pytest.fixture
+def sqlite(databases: Databases) -> str:
+    databases.clean("site_sqlite")
+    return "site_sqlite"
+
+
+def test_sqlite_cuts_a_pass_that_is_too_large(sqlite: str) -> None:
+    add(sqlite, *map(str, range(25)))
+    number(sqlite, replace(PLAIN, GROUP_RECORDS=10))
+    assert groups(held(sqlite)) == [10, 10, 5]
+
+
+def test_a_sender_that_dies_within_a_pass_leaves_a_group_that_the_next_one_ends(
+    sqlite: str,
+) -> None:
+    add(sqlite, *map(str, range(25)))
+    steps = Sequencer(sqlite, replace(PLAIN, BATCH_RECORDS=10)).steps()
+    next(steps)
+    del steps
+    assert held(sqlite) == [], "half a group must not be sent"
+    add(sqlite, "later")
+    number(sqlite)
+    assert groups(held(sqlite)) == [26]
+    assert names(held(sqlite)) == [*map(str, range(25)), "later"]
+
+
+@pytest.fixture
+def postgresql(databases: Databases) -> str:
+    databases.clean("site_pg")
+    return "site_pg"
+
+
+def test_postgresql_never_cuts_a_transaction(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sockstream.sender.sequencer._PASS_RECORDS", 10)
+    for start in range(0, 60, 15):
+        with transaction.atomic(using=postgresql):
+            for n in range(start, start + 15):
+                add(postgresql, str(n))
+    number(postgresql, replace(PLAIN, GROUP_RECORDS=10))
+    assert groups(held(postgresql)) == [15, 15, 15, 15]
+
+
+def test_transactions_that_overlap_are_one_pass(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sockstream.sender.sequencer._PASS_RECORDS", 1)
+    other = connections.create_connection(postgresql)
+    try:
+        with transaction.atomic(using=postgresql):
+            add(postgresql, "first")
+            with other.cursor() as cursor:
+                cursor.execute("BEGIN")
+                cursor.execute("INSERT INTO polls_tag VALUES (gen_random_uuid(), 'second')")
+            add(postgresql, "third")
+        with other.cursor() as cursor:
+            cursor.execute("INSERT INTO polls_tag VALUES (gen_random_uuid(), 'fourth')")
+            cursor.execute("COMMIT")
+    finally:
+        other.close()
+    add(postgresql, "alone")
+    number(postgresql)
+    assert groups(held(postgresql)) == [4, 1]
+    assert names(held(postgresql)) == ["first", "second", "third", "fourth", "alone"]
+
+
+def test_a_transaction_that_commits_late_is_in_a_later_pass(postgresql: str) -> None:
+    other = connections.create_connection(postgresql)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO polls_tag VALUES (gen_random_uuid(), 'low id')")
+            add(postgresql, "high id")
+            assert number(postgresql) == 1
+            cursor.execute("COMMIT")
+        assert number(postgresql) == 1
+    finally:
+        other.close()
+    assert names(held(postgresql)) == ["high id", "low id"]
+
+
+def test_what_commits_within_a_pass_is_not_removed_by_it(
+    postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = connections.create_connection(postgresql)
+    encode = Sequencer._encode
+
+    def commit_then_encode(self: Sequencer, *args: Any, **kwargs: Any) -> records.Batch:
+        with other.cursor() as cursor:
+            cursor.execute("COMMIT")
+        return encode(self, *args, **kwargs)
+
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO polls_tag VALUES (gen_random_uuid(), 'low id')")
+        add(postgresql, "high id")
+        monkeypatch.setattr(Sequencer, "_encode", commit_then_encode)
+        number(postgresql)
+        monkeypatch.undo()
+    finally:
+        other.close()
+    number(postgresql)
+    assert names(held(postgresql)) == ["high id", "low id"]
