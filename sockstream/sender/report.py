@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from typing import Self
@@ -21,7 +22,12 @@ log = logging.getLogger("sockstream.sender")
 
 
 class Report:
-    """Plain log lines; a trouble is told once, until it changes or is over."""
+    """Plain log lines; a trouble is told once, until it changes or is over.
+
+    `every`: seconds between two calls of `show` that it wants.
+    """
+
+    every = math.inf
 
     def __init__(self) -> None:
         self._told = ""
@@ -49,6 +55,8 @@ class Report:
 
 class LiveReport(Report):
     """One line on the terminal that stands below the log lines: backlog, rate, acked, peer."""
+
+    every = _SHOW_EVERY
 
     def __init__(self, console: Console) -> None:
         super().__init__()

@@ -113,8 +113,8 @@ class Service:
         road.leave()
 
     def _wait_without_road(self, deadline: float) -> None:
-        self._report.show(self.using, "waiting for central", self._acked or 0)
         while time.monotonic() < deadline and not self._leaving():
+            self._report.show(self.using, "waiting for central", self._acked or 0)
             if not self._step():
                 self._wait(deadline)
 
@@ -136,6 +136,7 @@ class Service:
         if road is not None:
             reading.append(road.fileno())
         writing = [road.fileno()] if road is not None and road.unsent else []
+        deadline = min(deadline, time.monotonic() + self._report.every)
         while (left := deadline - time.monotonic()) > 0 and not self._intake.ready():
             most = left if self._intake.interval is None else min(left, self._intake.interval)
             if any(select.select(reading, writing, [], most)):

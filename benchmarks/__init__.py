@@ -1,0 +1,1 @@
+"""Measurements: what capture costs, how fast records are applied, how a backlog drains."""
