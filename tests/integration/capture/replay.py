@@ -44,16 +44,13 @@ def take(using: str) -> list[Record]:
     taken = list(Capture.objects.using(using).order_by("id"))
     records = []
     for row in taken:
+        row.delete(using=using)  # as the sequencer removes what it has read
         decoder = decoders[row.layout]
         values = frozen(resolver.values(decoder, row.op, row.data))
         keys = len(decoder.key_names)
         others = dict(zip(decoder.other_names, values[keys:], strict=False))
-        records.append(
-            Record(
-                row.op, decoder.model, values[:keys], None if row.op == "D" else others, row.txid
-            )
-        )
-    Capture.objects.using(using).filter(id__in=[row.id for row in taken]).delete()
+        written = None if row.op == "D" else others
+        records.append(Record(row.op, decoder.model, values[:keys], written, row.txid))
     return records
 
 

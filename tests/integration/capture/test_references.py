@@ -68,6 +68,23 @@ def test_a_parent_that_is_deleted_before_its_children(site: str) -> None:
     assert replayed(take(site), before) == truth(site) == {}
 
 
+@deferring
+def test_a_chain_is_followed_where_all_of_it_is_gone(site: str) -> None:
+    author = Author.objects.using(site).create(name="a")
+    Portrait.objects.using(site).create(author=author, caption="x")
+    Frame.objects.using(site).create(portrait_id=author.pk)
+    before = replayed(take(site))
+    with transaction.atomic(using=site):
+        _sql(site, "DELETE FROM zoo_author")
+        _sql(site, "DELETE FROM zoo_portrait")
+        _sql(site, "UPDATE zoo_frame SET id = id")
+        _sql(site, "DELETE FROM zoo_frame")
+    records = take(site)
+    assert [record.op for record in records] == ["D", "D", "U", "D"]
+    assert records[2].values["portrait"] == author.id.bytes
+    assert replayed(records, before) == {}
+
+
 @on_postgresql
 def test_a_cascade_of_the_database_deletes_pairs_after_both_ends(site: str) -> None:
     author = Author.objects.using(site).create(name="a")

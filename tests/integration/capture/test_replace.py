@@ -68,7 +68,10 @@ def test_an_update_replaces(site: str, run: Callable[[str], None]) -> None:
     run("UPDATE OR REPLACE zoo_slot SET position = 2 WHERE position = 3")
     records = take(site)
     assert [record.op for record in records] == ["D", "U"]
-    assert replayed(records, before) == truth(site, [Slot])
+    before = replayed(records, before)
+    assert before == truth(site, [Slot])
+    run(f"INSERT INTO zoo_slot (id, name, position) VALUES ('{TWO.hex}', 'new', 7)")
+    assert replayed(take(site), before) == truth(site, [Slot])
 
 
 def test_an_update_of_the_key_replaces(site: str, run: Callable[[str], None]) -> None:
