@@ -74,6 +74,7 @@ class End:
 
     command = ""
     certificate = ""
+    settings_module = "tests.settings"
     launcher: Sequence[str] = ()
     """A program and its options that run the command, such as `setpriv`."""
 
@@ -138,7 +139,7 @@ class End:
         manage = [*python, "-m", "django", self.command, *self.arguments]
         self._first_line, self._silent = len(self.lines), False
         self.process = subprocess.Popen(
-            [*manage, "--settings", "tests.settings"],
+            [*manage, "--settings", self.settings_module],
             cwd=ROOT,
             env=self._environment,
             stdin=subprocess.DEVNULL,
