@@ -5,14 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 ARGS ?=
+# Wagtail brings thirty packages, which nothing else here should lean on.
+APP := $(VENV)-app
 
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-all test-app check bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      two sites, real traffic, both ends killed and started again, then compared"
 	@echo "make test      every test, on SQLite, PostgreSQL and MariaDB if it is installed"
 	@echo "make test-all  the same on every Python found here, with every supported Django"
+	@echo "make test-app  Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
 	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
 	@echo "make bench     the measurements that the documentation quotes"
 	@echo "make clean     remove what these commands made"
@@ -26,6 +29,10 @@ test: $(VENV)/.test
 test-all:
 	@$(PYTHON) tests/matrix.py $(ARGS)
 
+test-app:
+	@$(MAKE) --no-print-directory VENV=$(APP) $(APP)/.app
+	@$(APP)/bin/python -m pytest tests/third_party $(ARGS)
+
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -36,7 +43,7 @@ bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(APP) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	rm -rf demo/run sender/*.sqlite3* receiver/*.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -49,6 +56,11 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 $(VENV)/.dev: pyproject.toml $(VENV)/.test
 	@echo "Installing the developers' tools into $(VENV)"
 	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.app: pyproject.toml $(VENV)/.made
+	@echo "Installing sockstream, what its tests need, and Wagtail into $(VENV)"
+	@$(PIP) install --editable '.[app]'
 	@touch $@
 
 $(VENV)/.made:

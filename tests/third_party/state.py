@@ -42,7 +42,7 @@ class State:
                 self._insert(table, self.rows[table] - rows)
 
     def _columns(self, table: str) -> list[str]:
-        return [f.column for f in self.models[table]._meta.local_concrete_fields]
+        return [str(f.column) for f in self.models[table]._meta.local_concrete_fields]
 
     def _read(self, table: str) -> Counter[Row]:
         quote = self._connection.ops.quote_name
@@ -54,7 +54,7 @@ class State:
     def _delete(self, table: str, rows: Counter[Row]) -> None:
         if not rows:
             return
-        key = self.models[table]._meta.pk.column
+        key = str(self.models[table]._meta.pk.column)
         place = self._columns(table).index(key)
         quote = self._connection.ops.quote_name
         with self._connection.cursor() as cursor:

@@ -34,7 +34,7 @@ _WRITE = re.compile(r'\s*(?:INSERT (?:OR \w+ )?INTO|UPDATE|DELETE FROM)\s+"?(\w+
 class Runner(DiscoverRunner):
     """Django's test runner on the databases that are there. It takes no `--parallel`."""
 
-    def setup_databases(self, **kwargs: Any) -> list[Any]:  # type: ignore[override]
+    def setup_databases(self, **kwargs: Any) -> list[Any]:
         self.site = Site()
         self.site.take_the_place_of_transactions()
         return []
