@@ -18,8 +18,8 @@ from ..models import Capture, CaptureLayout
 from .decode import VERSION
 from .tables import Tables
 
-PYTHON = "python"
-"""The vendor of layouts whose rows are read through Django instead of by a trigger."""
+_PYTHON = {"vendor": "python", "zone": "UTC"}
+"""What layouts say whose rows are read through Django instead of by a trigger."""
 PIECE = 100
 """How many items one JSON function call takes: PostgreSQL's limit, and below SQLite's."""
 
@@ -62,7 +62,7 @@ def python_plans(settings: Settings, using: str) -> list[Plan]:
 @functools.cache
 def python_plan(row: Row) -> Plan:
     """The plan of rows that are read through Django."""
-    return _plan(row, {"vendor": PYTHON, "zone": "UTC"}, piece=None)
+    return _plan(row, _PYTHON, piece=None)
 
 
 def lives_here(using: str) -> bool:
@@ -131,12 +131,10 @@ def _length(row: Row, has_pk: bool) -> int:
     return len(row.columns) + references + has_pk
 
 
-def reference_shape(
-    target: Row, connection: BaseDatabaseWrapper
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """The shape of a reference to a row of `target`, with what else a converter has to know."""
-    shape = {"kind": Kind.REFERENCE.value, "parts": _shapes(target.key)}
-    return shape, _database(connection)
+def reference_shape(target: Row) -> tuple[dict[str, Any], dict[str, str]]:
+    """The shape of a reference to a row of `target` that is read through Django, and what else a
+    converter has to know."""
+    return {"kind": Kind.REFERENCE.value, "parts": _shapes(target.key)}, _PYTHON
 
 
 def _database(connection: BaseDatabaseWrapper) -> dict[str, str]:

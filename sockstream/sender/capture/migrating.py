@@ -91,20 +91,25 @@ class Watch:
 
 def begin(using: str, **kwargs: Any) -> None:
     """The receiver of pre_migrate."""
-    if using not in _watches:
-        watch = _watches[using] = Watch(connections[using])
-        connections[using].execute_wrappers.append(watch)
+    _forget(using)  # one that failed never came to its end
+    watch = _watches[using] = Watch(connections[using])
+    connections[using].execute_wrappers.append(watch)
 
 
 def end(using: str, **kwargs: Any) -> None:
     """The receiver of post_migrate: installs what the models say now."""
+    watch = _forget(using)
+    installing.install(using)
+    if watch is not None and watch.before is not None and settings().CAPTURE == "triggers":
+        gains.capture(connections[using], watch.before)
+
+
+def _forget(using: str) -> Watch | None:
     watch = _watches.pop(using, None)
     wrappers = connections[using].execute_wrappers
     if watch in wrappers:
         wrappers.remove(watch)
-    installing.install(using)
-    if watch is not None and watch.before is not None and settings().CAPTURE == "triggers":
-        gains.capture(connections[using], watch.before)
+    return watch
 
 
 def _word(sql: str) -> str:

@@ -78,7 +78,7 @@ class Reader:
             target = column.target
             if target is not None:
                 pointing.append(encoded[index])
-                encoded[index] = _key_of(target, values[index], self.using)
+                encoded[index] = key_of(target, values[index], self.using)
         return json.dumps([*encoded[: len(columns)], *pointing, *local], ensure_ascii=False)
 
 
@@ -171,8 +171,11 @@ def _encoded_array(base: Column, value: Any) -> Any:
     return _encoded(base, value)
 
 
-def _key_of(target: Row, local: Any, using: str) -> Any:
-    """The key of the row that a reference points to, as the JSON holds it; None if it is gone."""
+def key_of(target: Row, local: Any, using: str) -> Any:
+    """The key of the row that a reference points to, as the JSON holds it; None if it is gone.
+
+    `local` is the row's primary key.
+    """
     if local is None or target.pk is None:
         return None
     wanted = [local_column(part) for part in target.key]
@@ -181,7 +184,7 @@ def _key_of(target: Row, local: Any, using: str) -> Any:
     if found is None:
         return None
     parts = [
-        _encoded(column, value) if part.target is None else _key_of(part.target, value, using)
+        _encoded(column, value) if part.target is None else key_of(part.target, value, using)
         for part, column, value in zip(target.key, wanted, found, strict=True)
     ]
     if None in parts:

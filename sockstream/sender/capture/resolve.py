@@ -14,19 +14,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.apps import apps
-from django.db import connections, models
+from django.db import DatabaseError, connections, models, transaction
 
 from ...rows import describe
 from ..models import Capture, CaptureLayout
-from . import converters, layouts
+from . import converters, layouts, reading
 from .decode import Decoder, Missing
 from .decode import compile as compile_decoder
-from .installing import DIALECTS
 
 logger = logging.getLogger(__name__)
 
 _REMEMBERED = 100_000
-_HERE = "\0"
 
 
 class Resolver:
@@ -115,16 +113,13 @@ class Resolver:
             model: type[models.Model] = apps.get_model(missing.model)
         except LookupError:
             return None
-        target = describe(model)
-        dialect = DIALECTS[self._connection.vendor](self._connection)
-        if not dialect.is_there(target):
+        target, using = describe(model), self._connection.alias
+        try:
+            with transaction.atomic(using=using):  # a table that migrations have yet to make
+                key = reading.key_of(target, missing.local, using)
+        except DatabaseError:
             return None
-        sql = dialect.as_text(dialect.array([dialect.key_of(target, _HERE)]))
-        sql = sql.replace("%", "%%").replace(_HERE, "%s")
-        [(text,)] = dialect.execute(f"SELECT {sql}", [missing.local])
-        [key] = json.loads(text)
-        shape, definition = layouts.reference_shape(target, self._connection)
-        convert = converters.converter(shape, definition)
+        convert = converters.converter(*layouts.reference_shape(target))
         return key if key is None or convert is None else convert(key)
 
 
