@@ -117,6 +117,14 @@ def transactions(alias: str) -> list[Transaction]:
     return found
 
 
+def ends_with_an_offset(alias: str) -> bool:
+    """Whether what is committed now ends with a move of the offset, as every transaction has to."""
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"SELECT what FROM {JOURNAL} ORDER BY id DESC LIMIT 1")
+        last = cursor.fetchone()
+    return last is None or last[0] == "offset"
+
+
 def check(pair: Pair) -> int:
     """Compare the journal with the site's oplog, which has to hold everything from 1 on.
 

@@ -51,7 +51,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 class Reader(threading.Thread):
     """Looks at both ends all the time; `found` is what it may not see.
 
-    That is half of a site's transaction at central, and an ack of what central does not have.
+    That is half of a site's transaction at central, rows without their offset, and an ack of what
+    central does not have.
     """
 
     def __init__(self, pair: Pair) -> None:
@@ -64,7 +65,7 @@ class Reader(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self._ended.wait(0.05):
+            while not self._ended.wait(0.01):
                 self._look_at_acks()
                 self._look_at_rows()
                 self.looks += 1
@@ -84,6 +85,8 @@ class Reader(threading.Thread):
             self.found.append(f"{acked} is acked, {offset} is applied")
 
     def _look_at_rows(self) -> None:
+        if not audit.ends_with_an_offset(self.alias):
+            self.found.append("rows without their offset")
         # Each query is one statement, and so sees one state.
         whole = Required.objects.using(self.alias).aggregate(n=Count("id"), money=Sum("price"))
         if (whole["n"], whole["money"] or 0) not in {(0, 0), (ACCOUNTS, ACCOUNTS * BALANCE)}:

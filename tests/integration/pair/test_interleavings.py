@@ -50,6 +50,24 @@ class Undone(Exception):
     """Rolls a transaction back."""
 
 
+class Death(BaseException):
+    """The end of a process, to its database the end of a connection."""
+
+
+class Dying(Sequencer):
+    """Dies when it has removed what was captured, and not stored the batch."""
+
+    def __init__(self, using: str, settings: Settings, steps: int) -> None:
+        super().__init__(using, settings)
+        self._steps_left = steps
+
+    def _remove(self, ids: list[int]) -> None:
+        super()._remove(ids)
+        self._steps_left -= 1
+        if not self._steps_left:
+            raise Death
+
+
 class Interleaving(RuleBasedStateMachine):
     """One site and its central; `teardown` brings everything over and compares."""
 
@@ -134,12 +152,16 @@ class Interleaving(RuleBasedStateMachine):
 
     # The sender and central.
 
-    @rule(steps=st.none() | st.integers(1, 3), batch=st.integers(1, 12))
-    def number(self, steps: int | None, batch: int) -> None:
-        """Number what was captured; if `steps`, be killed after as many commits."""
+    @rule(steps=st.none() | st.integers(1, 3), batch=st.integers(1, 12), dies=st.booleans())
+    def number(self, steps: int | None, batch: int, dies: bool) -> None:
+        """Number what was captured; stop after `steps` batches, or die in the last of them."""
         sizes = Settings(BATCH_RECORDS=batch)
-        for _ in islice(Sequencer(self.pair.site, sizes).steps(), steps):
-            pass
+        sequencer = Sequencer(self.pair.site, sizes)
+        if dies and steps:
+            sequencer = Dying(self.pair.site, sizes, steps)
+        with suppress(Death):
+            for _ in islice(sequencer.steps(), steps):
+                pass
 
     @rule(
         pieces=st.lists(st.integers(1, 4000), min_size=1, max_size=5),
@@ -189,7 +211,7 @@ class Interleaving(RuleBasedStateMachine):
         if self.late is not None:
             self.end_late(True)
         try:
-            self.number(None, 1000)
+            self.number(None, 1000, False)
             self.send([1 << 20], None, [3], 8 << 20)
             self.counted["interleavings"] += 1
             self.counted["records"] += position(self.pair)[1]
