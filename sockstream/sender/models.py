@@ -32,6 +32,7 @@ class Batch(models.Model):
     version = models.SmallIntegerField()
     segments = models.BinaryField()
     open = models.BooleanField()
+    cut = models.BooleanField()
     header = models.BinaryField()
     data = models.BinaryField()
     digest_before = models.BinaryField()

@@ -71,6 +71,7 @@ def append(batch: records.Batch, using: str, now: datetime) -> None:
         version=VERSION,
         segments=b"".join(_SEGMENT.pack(part.count, part.size) for part in batch.segments),
         open=batch.open,
+        cut=batch.cut,
         header=batch.header,
         data=batch.data,
         digest_before=batch.digest_before,
@@ -112,6 +113,7 @@ def _loaded(row: Batch) -> records.Batch:
         data=bytes(row.data),
         digest_before=bytes(row.digest_before),
         digest_after=bytes(row.digest_after),
+        cut=row.cut,
     )
 
 

@@ -7,7 +7,8 @@ right), and a late commit cannot be skipped: it is simply in a later pass. Withi
 by id, which the trigger took while the row's lock was held.
 
 SQLite and MySQL do not name transactions, so a pass of more than GROUP_RECORDS rows, after the
-sequencer was down, is cut there. PostgreSQL names them, and is cut between transactions.
+sequencer was down, is cut there, and the group is marked: central commits at a cut only if no
+foreign key is broken there. PostgreSQL names transactions, and is cut between them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -65,20 +67,24 @@ class Sequencer:
                 # Short transactions: the site's own writes wait for each of them. Ids become
                 # visible in order on SQLite, so what is below the end stays the same meanwhile.
                 end, more = self._end()
-                yield from self._number(end, lambda: transaction.atomic(using=self.using))
+                each_part = partial(transaction.atomic, using=self.using)
+                yield from self._number(end, each_part, cut=more)
             else:
                 with self._snapshot():
                     end, more = self._end()
-                    count = sum(self._number(end, nullcontext))
+                    cut = more and self._connection.vendor != "postgresql"
+                    count = sum(self._number(end, nullcontext, cut=cut))
                 yield count
 
     def _number(
-        self, end: int, each_part: Callable[[], AbstractContextManager[object]]
+        self, end: int, each_part: Callable[[], AbstractContextManager[object]], *, cut: bool
     ) -> Iterator[int]:
+        """Number what is visible up to `end`; `cut` if that may be within a transaction."""
         before = oplog.head(self.using)
         seq, digest = before.seq, before.digest
         for rows in self._parts(end):
-            batch = self._encode(rows, seq + 1, digest, open_=rows[-1][0] != end)
+            goes_on = rows[-1][0] != end
+            batch = self._encode(rows, seq + 1, digest, open_=goes_on, cut=cut and not goes_on)
             with each_part():
                 self._remove([row[0] for row in rows])
                 oplog.append(batch, self.using, timezone.now())
@@ -141,7 +147,7 @@ class Sequencer:
         return int(sizes[max(fitting, 1) - 1][0])
 
     def _encode(
-        self, rows: list[tuple[Any, ...]], first_seq: int, digest: bytes, *, open_: bool
+        self, rows: list[tuple[Any, ...]], first_seq: int, digest: bytes, *, open_: bool, cut: bool
     ) -> records.Batch:
         builder = records.BatchBuilder(first_seq, digest)
         try:
@@ -151,7 +157,7 @@ class Sequencer:
                 builder.add(OPS[op], known.layout, values)
             if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
                 raise self._too_large(rows[0], builder.size)
-            return builder.build(open=open_)
+            return builder.build(open=open_, cut=cut)
         except WireError as error:
             raise SockstreamError(error.code, error.words, error.mend or _KEPT) from error
 

@@ -262,6 +262,7 @@ class _RecordElements:
     codec: Text
     raw_length: Positive
     data: Octets
+    cut: Flag
 
 
 def _record_elements(message: Records) -> _RecordElements:
@@ -277,6 +278,7 @@ def _record_elements(message: Records) -> _RecordElements:
         codec,
         message.raw_length,
         data,
+        batch.cut,
     )
 
 
@@ -292,6 +294,7 @@ def _records(found: _RecordElements, limits: Limits) -> Records:
         data,
         found.digest_before,
         found.digest_after,
+        found.cut,
     )
     return Records(batch, found.codec)
 

@@ -51,7 +51,8 @@ class Segment:
 class Batch:
     """Records with consecutive sequence numbers, as they were encoded when they were numbered.
 
-    `open`: the group of the last segment goes on in the next batch.
+    `open`: the group of the last segment goes on in the next batch. `cut`: its last group was cut
+    off where it had become too large, perhaps within a transaction that goes on in the next one.
     """
 
     first_seq: int
@@ -61,6 +62,7 @@ class Batch:
     data: bytes
     digest_before: bytes
     digest_after: bytes
+    cut: bool = False
 
     @property
     def count(self) -> int:
@@ -87,6 +89,7 @@ class DecodedSegment:
     layouts: tuple[Layout, ...]
     records: list[list[Any]]
     ends_group: bool
+    cut: bool = False
 
 
 class BatchBuilder:
@@ -125,8 +128,8 @@ class BatchBuilder:
         """What was added since the last end is one group, or the rest of one."""
         self._close_segment()
 
-    def build(self, open: bool = False) -> Batch:  # noqa: A002
-        """The batch. `open`: its last group goes on in the next batch.
+    def build(self, open: bool = False, *, cut: bool = False) -> Batch:  # noqa: A002
+        """The batch. `open`: its last group goes on in the next batch. `cut`: it was cut off.
 
         Raises WireError record-too-large if nobody would unpack it, ValueError if it is empty.
         """
@@ -142,7 +145,7 @@ class BatchBuilder:
             digest = extend(digest, header, part)
             _check_weight(part, segment.count, self.first_seq)
         segments_ = tuple(self._segments)
-        return Batch(self.first_seq, segments_, open, header, data, before, digest)
+        return Batch(self.first_seq, segments_, open, header, data, before, digest, cut)
 
     def _close_segment(self) -> None:
         if self._counted < self.count:
@@ -244,8 +247,9 @@ def segments(batch: Batch, limits: Limits = DEFAULT) -> Iterator[DecodedSegment]
     for number, (segment, (part, digest)) in enumerate(zip(batch.segments, parts, strict=True), 1):
         records = _records(part, segment, header, first_seq, limits)
         last_seq = first_seq + segment.count - 1
-        ends_group = number < len(parts) or not batch.open
-        yield DecodedSegment(first_seq, last_seq, digest, header.layouts, records, ends_group)
+        is_last = number == len(parts)
+        ends_group, cut = not (is_last and batch.open), is_last and batch.cut
+        yield DecodedSegment(first_seq, last_seq, digest, header.layouts, records, ends_group, cut)
         first_seq = last_seq + 1
 
 

@@ -111,13 +111,15 @@ class Applier:
         self._written = 0
         try:
             rest: Sequence[Step] = steps(batches, self._headers)
-            if self._open is not None:
-                rest = self._go_on(self._open, rest)
-            whole, rest = groups(rest)
-            if whole:
-                self._settle(whole)
-            if rest:
-                self._begin_group(rest)
+            while rest:
+                if self._open is not None:
+                    rest = self._go_on(self._open, rest)
+                    continue
+                whole, rest = groups(rest)
+                if whole:
+                    self._settle(whole)
+                if rest:
+                    rest = self._begin_group(rest)
         except RecordFault as fault:
             self.close()
             raise self._stopped(fault) from fault
@@ -191,14 +193,14 @@ class Applier:
 
     # A group in several batches: its transaction stays open between them.
 
-    def _begin_group(self, begun: Sequence[Step]) -> None:
+    def _begin_group(self, coming: Sequence[Step]) -> Sequence[Step]:
         with self._transaction(ends=False):
-            progress = self._hold()
-            self._extend(progress, begun)
-            self._open = progress
+            progress = self._open = self._hold()
         self._committed = progress.row.seq, bytes(progress.row.digest)
-        if progress.seq == progress.row.seq:
+        rest = self._go_on(progress, coming)
+        if progress is self._open and progress.seq == progress.row.seq:
             self.close()
+        return rest
 
     def _go_on(self, progress: Progress, coming: Sequence[Step]) -> Sequence[Step]:
         """Write what belongs to the open group; returns what comes after it."""
@@ -206,9 +208,13 @@ class Applier:
         width = ends[0] if ends else len(coming)
         with self._transaction(ends=False):
             self._extend(progress, coming[:width])
-        if ends:
+        if ends and not (coming[width - 1].cut and self._is_broken()):
             self._end_group(progress, coming[:width])
         return coming[width:]
+
+    def _is_broken(self) -> bool:
+        """Whether the transaction cannot end at this cut, since its rest is still to come."""
+        return find_broken(sorted(self._open_labels), self._allowed, self.using) is not None
 
     def _extend(self, progress: Progress, more: Sequence[Step]) -> None:
         fresh = progress.after(more)

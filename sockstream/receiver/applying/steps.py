@@ -22,6 +22,7 @@ class Step:
     digest_before: bytes
     digest_after: bytes
     ends_group: bool
+    cut: bool = False
 
     @property
     def first_seq(self) -> int:
@@ -60,6 +61,7 @@ def steps(batches: Iterable[Batch], headers: Headers) -> list[Step]:
                     before,
                     segment.digest_after,
                     segment.ends_group,
+                    segment.cut,
                 )
             )
             before = segment.digest_after
@@ -67,11 +69,11 @@ def steps(batches: Iterable[Batch], headers: Headers) -> list[Step]:
 
 
 def groups(coming: Sequence[Step]) -> tuple[list[Sequence[Step]], Sequence[Step]]:
-    """The whole groups, and the steps after them, whose group goes on later."""
+    """The whole groups, and the steps after them: their group goes on later, or may have to."""
     whole: list[Sequence[Step]] = []
     start = 0
     for end, step in enumerate(coming, 1):
-        if step.ends_group:
+        if step.ends_group and not step.cut:
             whole.append(coming[start:end])
             start = end
     return whole, coming[start:]

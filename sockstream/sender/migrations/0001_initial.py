@@ -20,6 +20,7 @@ class Migration(migrations.Migration):
                 ("version", models.SmallIntegerField()),
                 ("segments", models.BinaryField()),
                 ("open", models.BooleanField()),
+                ("cut", models.BooleanField()),
                 ("header", models.BinaryField()),
                 ("data", models.BinaryField()),
                 ("digest_before", models.BinaryField()),

@@ -1,4 +1,4 @@
-"""A pass that is too large for one group is cut; SQLite does not say between which transactions."""
+"""SQLite cuts a pass that is too large, perhaps within a transaction: central waits for its rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from tests.zoo.models import Category
 FROM_SQLITE = ["sqlite-sqlite", "sqlite-pg"]
 
 
-@pytest.mark.xfail(strict=True, reason="the cut falls inside a transaction, and central stops")
 @pytest.mark.parametrize(
     "pair", [PAIRS[name] for name in FROM_SQLITE], ids=FROM_SQLITE, indirect=True
 )

@@ -120,6 +120,7 @@ def test_sqlite_cuts_a_pass_that_is_too_large(sqlite: str) -> None:
     add(sqlite, *map(str, range(25)))
     number(sqlite, replace(PLAIN, GROUP_RECORDS=10))
     assert groups(held(sqlite)) == [10, 10, 5]
+    assert [batch.cut for batch in held(sqlite)] == [True, True, False]
 
 
 def test_a_sender_that_dies_within_a_pass_leaves_a_group_that_the_next_one_ends(
@@ -152,6 +153,7 @@ def test_postgresql_never_cuts_a_transaction(
                 add(postgresql, str(n))
     number(postgresql, replace(PLAIN, GROUP_RECORDS=10))
     assert groups(held(postgresql)) == [15, 15, 15, 15]
+    assert not any(batch.cut for batch in held(postgresql))
 
 
 def test_transactions_that_overlap_are_one_pass(

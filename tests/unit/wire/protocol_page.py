@@ -55,10 +55,10 @@ class Page:
             lists = [tuple(value) if isinstance(value, list) else value for value in values]
             made: Message = KINDS[name](*lists)
             return made
-        first_seq, segments, open_, header, before, after, codec, raw_length, data = values
+        first_seq, segments, open_, header, before, after, codec, raw_length, data, cut = values
         assert raw_length == len(data)
         parts = tuple(Segment(*part) for part in segments)
-        return Records(Batch(first_seq, parts, open_, header, data, before, after), codec)
+        return Records(Batch(first_seq, parts, open_, header, data, before, after, cut), codec)
 
     def rows(self, heading: str, columns: int) -> list[tuple[str, ...]]:
         """The rows of the tables with so many columns under a heading, without their titles."""
