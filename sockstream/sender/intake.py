@@ -34,6 +34,11 @@ class Intake:
         """Seconds between two looks at `ready`; None if `fileno` becomes readable by itself."""
         return self._waker.interval
 
+    @property
+    def numbering(self) -> bool:
+        """Whether a pass is at work: what it has begun, it will end."""
+        return self._steps is not None
+
     def fileno(self) -> int | None:
         return self._waker.fileno()
 

@@ -18,10 +18,20 @@ class Capture(models.Model):
     """A committed write that has no sequence number yet. Triggers write it; nothing else does."""
 
     id = models.BigAutoField(primary_key=True)
-    txid = models.BigIntegerField(null=True, db_index=True)
+    txid = models.BigIntegerField(null=True)
     op = models.CharField(max_length=1)
     layout = models.IntegerField()
     data = models.TextField()
+
+    class Meta:
+        # Partial: where transactions have no name, it costs a write nothing.
+        indexes = [
+            models.Index(
+                fields=["txid"],
+                condition=models.Q(txid__isnull=False),
+                name="sockstream_capture_txid",
+            )
+        ]
 
 
 class Batch(models.Model):

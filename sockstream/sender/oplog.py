@@ -80,13 +80,15 @@ def append(batch: records.Batch, using: str, now: datetime) -> None:
     )
 
 
-def read(seq: int, using: str, limit: int) -> list[records.Batch]:
+def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[records.Batch]:
     """Up to `limit` batches in order, from the one that holds `seq`.
 
-    A group that is not yet in the oplog to its end is held back: central would have to keep its
-    transaction open for us.
+    A group that is not yet in the oplog to its end is held back, unless `unfinished`: central
+    keeps its transaction open until the end comes.
     """
-    batches = Batch.objects.using(using).filter(last_seq__gte=seq, last_seq__lte=whole_up_to(using))
+    batches = Batch.objects.using(using).filter(last_seq__gte=seq)
+    if not unfinished:
+        batches = batches.filter(last_seq__lte=whole_up_to(using))
     return [_loaded(row) for row in batches.order_by("first_seq")[:limit]]
 
 

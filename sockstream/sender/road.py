@@ -105,14 +105,16 @@ class Road:
             digest=bytes(row.digest),
         )
 
-    def advance(self, *, leaving: bool = False) -> bool:
-        """Take what has arrived, and send what the window allows; nothing new if `leaving`.
+    def advance(self, *, leaving: bool = False, unfinished: bool = False) -> bool:
+        """Take what has arrived, and send what the window allows.
+
+        No new group if `leaving`; a group that is still being numbered only if `unfinished`.
 
         Returns whether anything moved. Raises OSError for the connection, WireError for what
         central or the session refused, PeerLeft if central ended it.
         """
         arrived = self._take()
-        sent = self._fill(leaving)
+        sent = self._fill(leaving, unfinished)
         self._handle(self.session.tick(time.monotonic()))
         self._pass_on()
         if time.monotonic() >= self._note_at:
@@ -205,9 +207,9 @@ class Road:
         self.session.confirm(self._cursor, welcome.digest, time.monotonic())
         self.acked, self.central, self.welcomed = welcome.offset, welcome.central, True
 
-    def _fill(self, leaving: bool) -> bool:
+    def _fill(self, leaving: bool, unfinished: bool) -> bool:
         sent = False
-        while self.welcomed and self._may_send(leaving):
+        while self.welcomed and self._may_send(leaving, unfinished):
             batch = self._ahead.popleft()
             self.session.send(batch, time.monotonic())
             self._last_sent_open = batch.open
@@ -215,15 +217,16 @@ class Road:
             sent = True
         return sent
 
-    def _may_send(self, leaving: bool) -> bool:
+    def _may_send(self, leaving: bool, unfinished: bool) -> bool:
         if leaving and not self._last_sent_open:
             return False
         if not self._ahead:
-            self._read_ahead()
+            self._read_ahead(unfinished)
         return bool(self._ahead) and self.session.can_send(self._ahead[0].size)
 
-    def _read_ahead(self) -> None:
-        self._ahead.extend(oplog.read(self._cursor, self.using, _READ_AHEAD))
+    def _read_ahead(self, unfinished: bool) -> None:
+        ahead = oplog.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
+        self._ahead.extend(ahead)
         if self._ahead:
             self._cursor = self._ahead[-1].last_seq + 1
 

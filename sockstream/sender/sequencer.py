@@ -117,7 +117,7 @@ class Sequencer:
 
     def _between_transactions(self, cut: int) -> int:
         sql = (
-            f"SELECT max(id) FROM {self._table} WHERE txid IN "
+            f"SELECT max(id) FROM {self._table} WHERE txid IS NOT NULL AND txid IN "
             f"(SELECT txid FROM {self._table} WHERE id <= %s)"
         )
         while (further := self._scalar(sql, [cut])) is not None and further > cut:

@@ -106,7 +106,7 @@ class Service:
     def _travel(self, road: Road) -> None:
         while not self._done(road):
             more = self._step()
-            moved = road.advance(leaving=self._leaving())
+            moved = road.advance(leaving=self._leaving(), unfinished=self._intake.numbering)
             self._look_at(road)
             if not (more or moved or self._done(road)):
                 self._wait(road.deadline, road)

@@ -32,11 +32,20 @@ class Migration(migrations.Migration):
             name="Capture",
             fields=[
                 ("id", models.BigAutoField(primary_key=True, serialize=False)),
-                ("txid", models.BigIntegerField(db_index=True, null=True)),
+                ("txid", models.BigIntegerField(null=True)),
                 ("op", models.CharField(max_length=1)),
                 ("layout", models.IntegerField()),
                 ("data", models.TextField()),
             ],
+            options={
+                "indexes": [
+                    models.Index(
+                        fields=["txid"],
+                        condition=models.Q(txid__isnull=False),
+                        name="sockstream_capture_txid",
+                    )
+                ],
+            },
         ),
         migrations.CreateModel(
             name="CaptureLayout",

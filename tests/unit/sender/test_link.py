@@ -69,7 +69,7 @@ def connected(trust: Trust) -> Iterator[tuple[Link, ssl.SSLSocket]]:
 
 
 def record_of(message: messages.Message) -> logging.LogRecord:
-    return logging.LogRecord("oplog", logging.INFO, "", 0, message, None, None)  # type: ignore[arg-type]
+    return logging.LogRecord("oplog", logging.INFO, "", 0, message, None, None)
 
 
 def test_it_frames_msgpack_where_the_parent_pickles(trust: Trust) -> None:
