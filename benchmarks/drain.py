@@ -53,7 +53,8 @@ from tests.databases import Databases, Pair  # noqa: E402
 from tests.ends import Certificates, End, ReceiverProcess, SenderProcess, position  # noqa: E402
 
 WANTED = 20
-GROWTH_MIB = 8.0
+# A window of bytes, and the transaction that is made of it.
+GROWTH_MIB = 16.0
 ROUND = 1_000
 QUESTIONS, CHOICES, UPDATES, DELETES = 80, 720, 150, 50
 FULL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
