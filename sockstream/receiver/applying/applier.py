@@ -33,6 +33,13 @@ from .progress import Progress, hold, move, note_checking, note_stop
 from .steps import Headers, Step, groups, steps
 from .writing import Part, Writer
 
+_AT_THE_BEGINNING = {
+    "postgresql": ("SET CONSTRAINTS ALL DEFERRED",),
+    # In KiB, and in pages. With SQLite's own 2 MiB, a large group is written to the disk page by
+    # page and read again before its commit; with its checkpoints, again after it.
+    "sqlite": ("PRAGMA cache_size = -16384", "PRAGMA wal_autocheckpoint = 10000"),
+}
+
 __all__ = ["Applied", "Applier", "Fenced", "Retry", "Stopped"]
 
 
@@ -246,9 +253,9 @@ class Applier:
 
     def _hold(self) -> Progress:
         progress = hold(self.source, self.stream, self.fence, self.using)
-        if connections[self.using].vendor == "postgresql":
-            with connections[self.using].cursor() as cursor:
-                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+        with connections[self.using].cursor() as cursor:
+            for statement in _AT_THE_BEGINNING.get(connections[self.using].vendor, ()):
+                cursor.execute(statement)
         return progress
 
     def _refuse_broken(self, parts: Sequence[Part]) -> None:
