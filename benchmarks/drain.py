@@ -53,8 +53,8 @@ from tests.databases import Databases, Pair  # noqa: E402
 from tests.ends import Certificates, End, ReceiverProcess, SenderProcess, position  # noqa: E402
 
 WANTED = 20
-# A window of bytes, and the transaction that is made of it.
-GROWTH_MIB = 16.0
+# Warming up: a window of bytes, and a transaction of 20,000 records that Python holds as objects.
+GROWTH_MIB = 32.0
 ROUND = 1_000
 QUESTIONS, CHOICES, UPDATES, DELETES = 80, 720, 150, 50
 FULL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
