@@ -1,4 +1,4 @@
-"""SQLite cuts a pass that is too large, perhaps within a transaction: central waits for its rest."""
+"""SQLite cuts a pass that is too large, maybe within a transaction: central waits for its rest."""
 
 from __future__ import annotations
 

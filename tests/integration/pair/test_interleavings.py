@@ -152,10 +152,15 @@ class Interleaving(RuleBasedStateMachine):
 
     # The sender and central.
 
-    @rule(steps=st.none() | st.integers(1, 3), batch=st.integers(1, 12), dies=st.booleans())
-    def number(self, steps: int | None, batch: int, dies: bool) -> None:
+    @rule(
+        steps=st.none() | st.integers(1, 3),
+        batch=st.integers(1, 12),
+        group=st.just(100_000) | st.integers(2, 60),
+        dies=st.booleans(),
+    )
+    def number(self, steps: int | None, batch: int, group: int, dies: bool) -> None:
         """Number what was captured; stop after `steps` batches, or die in the last of them."""
-        sizes = Settings(BATCH_RECORDS=batch)
+        sizes = Settings(BATCH_RECORDS=batch, GROUP_RECORDS=max(group, batch))
         sequencer = Sequencer(self.pair.site, sizes)
         if dies and steps:
             sequencer = Dying(self.pair.site, sizes, steps)
@@ -211,7 +216,7 @@ class Interleaving(RuleBasedStateMachine):
         if self.late is not None:
             self.end_late(True)
         try:
-            self.number(None, 1000, False)
+            self.number(None, 1000, 100_000, False)
             self.send([1 << 20], None, [3], 8 << 20)
             self.counted["interleavings"] += 1
             self.counted["records"] += position(self.pair)[1]
