@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ import pytest
 from sockstream.exceptions import SockstreamError
 from sockstream.sender.lease import is_held, lease
 
+DEADLINE = 10.0
 HOLDER = """
 import sys, django
 django.setup()
@@ -63,5 +65,9 @@ def test_a_killed_holder_leaves_nothing_behind(site: str) -> None:
     with another_process_holding(site) as holder:
         holder.kill()
         holder.wait()
+        # A server drops the lock when it has noticed that the connection is gone.
+        end = time.monotonic() + DEADLINE
+        while is_held(site):
+            assert time.monotonic() < end
         with lease(site):
             pass
