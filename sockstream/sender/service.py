@@ -15,7 +15,7 @@ from django.db import InterfaceError, OperationalError, connections
 from ..conf import Settings
 from ..exceptions import ConfigError, SockstreamError
 from ..management import Stop, unreachable
-from ..wire.errors import WireError
+from ..wire.errors import Class, WireError
 from . import oplog
 from .backoff import Backoff
 from .intake import Intake
@@ -50,6 +50,7 @@ class Service:
         self._stop = stop
         self._backoff = Backoff(settings.BACKOFF_MAX)
         self._acked: int | None = None
+        self._stuck_at: int | None = None
         self._prune_at = 0.0
         self._drained_by: float | None = None
 
@@ -100,6 +101,8 @@ class Service:
         except (OSError, UnicodeError) as error:  # the latter for a host that is no name
             self._failed(road.explain(error))
         except WireError as error:
+            if road.welcomed and error.class_ is Class.PERSON:
+                self._stuck_at = road.acked
             self._failed(SockstreamError(error.code, error.words, error.mend or _ASK_CENTRAL))
         self._wait_without_road(time.monotonic() + (asked or self._backoff.next()))
 
@@ -144,8 +147,10 @@ class Service:
 
     def _look_at(self, road: Road) -> None:
         if road.welcomed:
-            if not road.announced:
-                road.announced = True
+            # Where a record stops the stream, each connection is welcomed and then ended: it is no
+            # news before central has got beyond it.
+            if not road.announced and (self._stuck_at is None or road.acked > self._stuck_at):
+                road.announced, self._stuck_at = True, None
                 oplog.note_state(self.using, "connected", peer=road.central)
                 self._report.say(f"Connected to {road.central}, which has all up to {road.acked}")
                 if road.warning is not None:

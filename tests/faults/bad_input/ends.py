@@ -14,7 +14,7 @@ from typing import Any
 from django.utils import timezone
 
 from demo.compare import compare
-from polls.models import Choice, Question
+from polls.models import Choice, Question, Tag
 from tests.databases import Pair
 from tests.ends import (
     ROOT,
@@ -174,11 +174,15 @@ class World:
         self.is_whole()
 
     def is_whole(self) -> None:
-        assert compare([Question, Choice], SITE, CENTRAL) == []
+        assert compare([Question, Choice, Tag], SITE, CENTRAL) == []
 
     def listen(self) -> None:
         """From here on, `told` gives what central prints."""
         self._heard = len(self.receiver.lines)
+
+    def heard(self, words: str) -> list[str]:
+        """Central's lines since `listen` that have these words."""
+        return [line for line in self.receiver.lines[self._heard :] if words in line]
 
     def told(self) -> str:
         """The one line that central has printed since `listen`."""

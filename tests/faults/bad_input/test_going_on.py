@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tests.ends import wait_until_applied
+from polls.models import Tag
+from tests.ends import wait_until, wait_until_applied
 from tests.faults.bad_input.ends import (
     CENTRAL,
+    SITE,
     Receiver,
     World,
     certs,
@@ -86,4 +88,27 @@ def test_the_site_s_key_is_gone_and_comes_back(world: World, tmp_path: Path) -> 
     _, lost, trouble, *_ = only_words(sender)
     assert is_clear(lost).startswith("The peer closed the connection. If it goes on, read the log")
     assert is_clear(trouble).startswith(f'SOCKSTREAM["KEY"] or --key: {key} does not exist')
+    world.is_whole()
+
+
+def test_central_refuses_a_record_until_its_cause_is_mended(world: World) -> None:
+    """Somebody wrote at central what a unique column has no second place for."""
+    in_the_way = Tag(name="taken")
+    in_the_way.save(using=CENTRAL)
+    with world.sender(once=False) as sender:
+        sender.wait_until_connected()
+        wait_until_applied(world.pair, sender, world.receiver)
+        world.listen()
+        Tag(name="taken").save(using=SITE)
+        sender.wait_for_line("Central's database refuses polls.tag")
+        wait_until(lambda: len(world.heard("stopped at")) > 3, "more attempts")
+        world.other_goes_on()
+        Tag.objects.using(CENTRAL).filter(pk=in_the_way.pk).delete()
+        wait_until_applied(world.pair, sender, world.receiver)
+        assert sender.stop() == 0
+    first, trouble, again, _ = only_words(sender)
+    assert "UNIQUE constraint failed: polls_tag.name. Mend the cause at central" in is_clear(
+        trouble
+    )
+    assert first.split(",")[0] == again.split(",")[0]
     world.is_whole()
