@@ -6,7 +6,8 @@ A site wrote while there was no road: 80 % inserts, 15 % updates and 5 % deletes
 choices, a choice pointing to its question by UUID, in tables that have rows at both ends. Then
 `oplog_send` and `oplog_receive` run as processes over mutual TLS on loopback. The time is that
 from the start of `oplog_send` to central's last commit: numbering, sending and applying, and the
-second that Python and Django take to start. SQLite at central waits for the disk (FULL).
+second that Python and Django take to start. A commit at central is on the disk (SQLite's FULL,
+PostgreSQL's fsync), since that is what an ack says.
 
 The memory of both processes is sampled all the time. Afterwards the last records are taken back at
 central and applied one by one, each with `django.core.serializers.deserialize` and `save()` or
@@ -343,7 +344,7 @@ def main() -> int:
     console = Console(width=120)
     results = []
     with ExitStack() as stack:
-        databases = Databases()
+        databases = Databases(fsync=True)
         stack.callback(databases.close)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificates = Certificates.make(folder)

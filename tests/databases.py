@@ -38,9 +38,13 @@ class Pair:
 
 
 class Databases:
-    """The servers and files of one pytest session. Nothing is started before it is asked for."""
+    """The servers and files of one pytest session. Nothing is started before it is asked for.
 
-    def __init__(self) -> None:
+    `fsync`: PostgreSQL waits for the disk at a commit, which tests do not need.
+    """
+
+    def __init__(self, *, fsync: bool = False) -> None:
+        self._fsync = fsync
         self._stack = ExitStack()
         self._migrated: set[str] = set()
         self._server: PostgreSQL | None = None
@@ -88,7 +92,7 @@ class Databases:
     def postgresql(self) -> None:
         """Start PostgreSQL. It is never skipped: its server comes with the test requirements."""
         if "SOCKSTREAM_TEST_POSTGRESQL" not in os.environ:
-            server = self._server = self._stack.enter_context(PostgreSQL())
+            server = self._server = self._stack.enter_context(PostgreSQL(fsync=self._fsync))
             for name in ("site_pg", "central_pg"):
                 server.execute(f"CREATE DATABASE {name}")
                 server.execute("CREATE EXTENSION hstore", database=name)

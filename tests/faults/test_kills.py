@@ -43,7 +43,7 @@ SEED = int(os.environ.get("SOCKSTREAM_SEED") or random.randrange(1 << 32))
 PAIRED_IDS = ["sqlite-sqlite", "pg-pg"]
 PAIRED = [PAIRS[name] for name in PAIRED_IDS]
 WRITERS = 2
-LONGEST_WAIT = 0.4
+LONGEST_WAIT = 0.3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
