@@ -234,7 +234,7 @@ def test_a_database_that_fails_inside_a_group(databases: Any, trust: Trust) -> N
         with connections["central_pg"].cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = 'central_pg' AND pid <> pg_backend_pid()"
+                " WHERE datname = 'central_pg' AND state = 'idle in transaction'"
             )
         site.oplog.add(slots(5))
         site.fill()
