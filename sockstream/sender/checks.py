@@ -47,7 +47,8 @@ def check_databases(
     databases: Sequence[str] | None = None,
     **_: Any,
 ) -> Messages:
-    """E004: no triggers there. W007: SQLite without WAL. W008: what fires no trigger on MySQL."""
+    """E004: no triggers there. W007 and W009: SQLite without WAL, and with late locks. W008: what
+    fires no trigger on MySQL."""
     try:
         given = settings()
         chosen = captured_models(given)
@@ -151,19 +152,33 @@ def _check_database(alias: str, given: Settings, chosen: list[type[models.Model]
 
 
 def _check_sqlite(alias: str, chosen: list[type[models.Model]]) -> Messages:
-    with connections[alias].cursor() as cursor:
+    connection = connections[alias]
+    with connection.cursor() as cursor:
         cursor.execute("PRAGMA journal_mode")
         [journal] = cursor.fetchone()
-    if journal in {"wal", "memory"}:
-        return []
-    return [
-        checks.Warning(
-            f"The SQLite database {alias!r} uses the journal mode {journal}: "
-            "its readers and the sender wait for each other",
-            hint='Add "PRAGMA journal_mode=WAL" to its OPTIONS["init_command"]',
-            id="sockstream.W007",
+    if journal == "memory":
+        return []  # nobody else is in it
+    found: Messages = []
+    if journal != "wal":
+        found.append(
+            checks.Warning(
+                f"The SQLite database {alias!r} uses the journal mode {journal}: "
+                "its readers and the sender wait for each other",
+                hint='Add "PRAGMA journal_mode=WAL" to its OPTIONS["init_command"]',
+                id="sockstream.W007",
+            )
         )
-    ]
+    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED"
+    if mode.upper() == "DEFERRED":
+        found.append(
+            checks.Warning(
+                f"Transactions on the SQLite database {alias!r} take its lock at their first "
+                "write: one that has read before is refused if the sender has written since",
+                hint='Add "transaction_mode": "IMMEDIATE" to its OPTIONS',
+                id="sockstream.W009",
+            )
+        )
+    return found
 
 
 def _check_mysql(alias: str, chosen: list[type[models.Model]]) -> Messages:

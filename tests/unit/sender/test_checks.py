@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
 from django.core.checks import CheckMessage
-from django.db import models
+from django.db import connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import override_settings
 from django.test.utils import isolate_apps
 
@@ -103,25 +105,52 @@ def test_mysql_and_cascades_of_the_database() -> None:
     assert [message.id for message in messages] == ["sockstream.W008"] * 2
 
 
-def test_sqlite_without_wal(tmp_path: Path) -> None:
-    from django.db import connections
-
-    connection = connections["default"].copy("elsewhere")
-    connection.settings_dict = connection.settings_dict | {
-        "NAME": str(tmp_path / "db"),
-        "OPTIONS": {},
-    }
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[BaseDatabaseWrapper]:
+    """The default database, in a file as Django makes it when nothing is set."""
     before = connections["default"]
+    connection = before.copy("elsewhere")
+    connection.settings_dict = before.settings_dict | {"NAME": str(tmp_path / "db"), "OPTIONS": {}}
     connections["default"] = connection
-    try:
-        [message] = checks._check_sqlite("default", [])
-        with connection.cursor() as cursor:
-            cursor.execute("PRAGMA journal_mode = WAL")
-        assert checks._check_sqlite("default", []) == []
-    finally:
-        connection.close()
-        connections["default"] = before
-    assert message.id == "sockstream.W007"
+    yield connection
+    connection.close()
+    connections["default"] = before
+
+
+def _ids_on_sqlite() -> list[str]:
+    return [str(message.id) for message in checks._check_sqlite("default", [])]
+
+
+def test_sqlite_as_django_makes_it(file: BaseDatabaseWrapper) -> None:
+    assert _ids_on_sqlite() == ["sockstream.W007", "sockstream.W009"]
+
+
+def test_sqlite_with_wal(file: BaseDatabaseWrapper) -> None:
+    with file.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode = WAL")
+    assert _ids_on_sqlite() == ["sockstream.W009"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [
+        (None, ["sockstream.W009"]),
+        ("deferred", ["sockstream.W009"]),
+        ("immediate", []),
+        ("EXCLUSIVE", []),
+    ],
+)
+def test_when_transactions_take_the_lock(
+    file: BaseDatabaseWrapper, mode: str | None, expected: list[str]
+) -> None:
+    with file.cursor() as cursor:
+        cursor.execute("PRAGMA journal_mode = WAL")
+    file.settings_dict["OPTIONS"]["transaction_mode"] = mode
+    assert _ids_on_sqlite() == expected
+
+
+def test_sqlite_in_memory() -> None:
+    assert _ids_on_sqlite() == []
 
 
 def test_every_id_is_documented() -> None:
