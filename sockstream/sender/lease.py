@@ -47,10 +47,13 @@ def lease(using: str) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_SH, 1, _PRESENCE)
             yield
         return
-    # A lock of the session: it goes when the connection does.
     if vendor in _TAKE and not _answer(using, _TAKE[vendor]):
         raise _taken(using)
-    yield
+    try:
+        yield
+    finally:
+        # A lock of the session goes with its connection, also with one that is broken.
+        connections[using].close()
 
 
 def is_held(using: str) -> bool:

@@ -61,6 +61,13 @@ def test_asking_does_not_keep_a_sender_out(site: str) -> None:
         pass
 
 
+def test_whoever_has_ended_lets_the_next_one_in(site: str) -> None:
+    with lease(site):
+        pass
+    with another_process_holding(site):
+        assert is_held(site)
+
+
 def test_a_killed_holder_leaves_nothing_behind(site: str) -> None:
     with another_process_holding(site) as holder:
         holder.kill()
