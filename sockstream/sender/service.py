@@ -151,7 +151,8 @@ class Service:
             # news before central has got beyond it.
             if not road.announced and (self._stuck_at is None or road.acked > self._stuck_at):
                 road.announced, self._stuck_at = True, None
-                oplog.note_state(self.using, "connected", peer=road.central)
+                error = self._intake.error  # it stands in the way still
+                oplog.note_state(self.using, "connected", peer=road.central, error=error)
                 self._report.say(f"Connected to {road.central}, which has all up to {road.acked}")
                 if road.warning is not None:
                     self._report.trouble(SockstreamError(road.warning.code, str(road.warning)))

@@ -1,0 +1,60 @@
+"""On SQLite a pass is sent while it is being numbered: what if its rest cannot be?"""
+
+from __future__ import annotations
+
+import pytest
+from django.db import transaction
+
+from demo.compare import compare
+from polls.models import Tag
+from sockstream.sender import status
+from tests.conftest import PAIRS
+from tests.databases import Pair
+from tests.ends import (
+    Certificates,
+    ReceiverProcess,
+    SenderProcess,
+    position,
+    shared_models,
+    wait_until,
+    wait_until_applied,
+)
+from tests.zoo.models import Parameter
+
+RECORDS = 400
+TOO_LARGE = 3_000
+# A group whose rest does not come is left after six of them.
+WAITS = {"HEARTBEAT": 0.2}
+SMALL = {**WAITS, "BATCH_RECORDS": 10, "MAX_RECORD": TOO_LARGE}
+
+FROM_SQLITE = ["sqlite-sqlite", "sqlite-pg"]
+
+pytestmark = pytest.mark.parametrize(
+    "pair", [PAIRS[name] for name in FROM_SQLITE], ids=FROM_SQLITE, indirect=True
+)
+
+
+def test_a_record_too_large_behind_what_was_sent(pair: Pair, certificates: Certificates) -> None:
+    with transaction.atomic(using=pair.site):
+        Tag.objects.using(pair.site).bulk_create(Tag(name=str(n)) for n in range(RECORDS))
+        Parameter(name="large", value="x" * TOO_LARGE).save(using=pair.site)
+    with ReceiverProcess(pair.central, certificates, settings=WAITS) as receiver:
+        with SenderProcess(pair.site, certificates, receiver.address, settings=SMALL) as sender:
+            sender.wait_for_line("more than MAX_RECORD")
+            sender.wait_for_line("The rest of a group has not come")
+            # Central has nothing of the group, and the status says why, though the road is open.
+            wait_until(lambda: status.report(pair.site)[0]["state"] == "connected", "back again")
+            [now] = status.report(pair.site)
+            assert now["error_code"] == "record-too-large"
+            assert position(pair) == (RECORDS, 0)
+            assert not Tag.objects.using(pair.central).exists()
+            assert sender.stop() == 0, sender.log
+        enough = {**SMALL, "MAX_RECORD": 2 * TOO_LARGE}
+        with SenderProcess(pair.site, certificates, receiver.address, settings=enough) as sender:
+            wait_until_applied(pair, sender, receiver)
+            [now] = status.report(pair.site)
+            assert now["error_code"] == ""
+            assert sender.stop() == 0, sender.log
+        assert receiver.stop() == 0, receiver.log
+    assert position(pair) == (RECORDS + 1, RECORDS + 1)
+    assert compare(shared_models(pair), pair.site, pair.central) == []
