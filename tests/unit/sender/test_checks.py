@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -105,16 +106,22 @@ def test_mysql_and_cascades_of_the_database() -> None:
     assert [message.id for message in messages] == ["sockstream.W008"] * 2
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> Iterator[BaseDatabaseWrapper]:
-    """The default database, in a file as Django makes it when nothing is set."""
+@contextmanager
+def sqlite(name: str) -> Iterator[BaseDatabaseWrapper]:
+    """The default database, as Django makes it when nothing else is set."""
     before = connections["default"]
     connection = before.copy("elsewhere")
-    connection.settings_dict = before.settings_dict | {"NAME": str(tmp_path / "db"), "OPTIONS": {}}
+    connection.settings_dict = before.settings_dict | {"NAME": name, "OPTIONS": {}}
     connections["default"] = connection
     yield connection
     connection.close()
     connections["default"] = before
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[BaseDatabaseWrapper]:
+    with sqlite(str(tmp_path / "db")) as connection:
+        yield connection
 
 
 def _ids_on_sqlite() -> list[str]:
@@ -150,7 +157,8 @@ def test_when_transactions_take_the_lock(
 
 
 def test_sqlite_in_memory() -> None:
-    assert _ids_on_sqlite() == []
+    with sqlite(":memory:"):
+        assert _ids_on_sqlite() == []
 
 
 def test_every_id_is_documented() -> None:
