@@ -24,6 +24,11 @@ from django.db.migrations.executor import MigrationExecutor
 from .conf import settings
 from .exceptions import ConfigError, SockstreamError
 
+UNFINISHED = (
+    "A snapshot was begun and has not ended, and what was written since waits for it. "
+    "Run manage.py oplog_snapshot again"
+)
+
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 

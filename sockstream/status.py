@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from .exceptions import ConfigError
-from .management import SockstreamCommand, database, require_migrations, unreachable
+from .management import UNFINISHED, SockstreamCommand, database, require_migrations, unreachable
 
 Row = dict[str, Any]
 WIDE = 160
@@ -148,10 +148,12 @@ def show(found: Iterable[Section], console: Console) -> None:
 
 
 def _error_lines(row: Row) -> Sequence[str]:
-    if not row["error_code"]:
-        return ()
     name = f"{row['source']}/{row['stream']}" if "source" in row else row["stream"]
-    lines = [f"{name}: {row['error_code']}: {row['error']}"]
+    lines = []
+    if row.get("snapshot") == "unfinished":
+        lines.append(f"{name}: {UNFINISHED}")
+    if row["error_code"]:
+        lines.append(f"{name}: {row['error_code']}: {row['error']}")
     if row.get("error_model"):
         lines.append(
             f"  at seq {row['error_seq']}: {row['error_model']} with the key {row['error_key']}"

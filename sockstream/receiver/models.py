@@ -85,3 +85,48 @@ class Owner(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} of {self.source}/{self.stream}"
+
+
+class Holding(models.Model):
+    """What a stream has brought of one model, for the snapshot that takes away what is gone.
+
+    A row of it belongs to a generation; a snapshot begins a new one. `phase` is never seen from
+    outside: a snapshot is one transaction.
+    """
+
+    class Phase(models.TextChoices):
+        """`WAITING`: what comes of the model before its rows do is among them. `LOADING`: rows."""
+
+        NONE = ""
+        WAITING = "waiting"
+        LOADING = "loading"
+
+    source = models.ForeignKey(Source, models.PROTECT, related_name="holdings")
+    stream = models.CharField(max_length=100)
+    model = models.CharField(max_length=200)
+    generation = models.IntegerField(default=0)
+    phase = models.CharField(max_length=10, choices=Phase.choices, default=Phase.NONE)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source", "stream", "model"], name="sockstream_one_holding_a_model"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} of {self.source}/{self.stream}"
+
+
+class HeldRow(models.Model):
+    """A row that a stream has brought. `name` is its UUID key; of another key it is the BLAKE2b-128
+    digest, and `key` the msgpack of the key's parts."""
+
+    pk = models.CompositePrimaryKey("holding", "name")
+    holding = models.IntegerField()
+    name = models.UUIDField()
+    key = models.BinaryField(null=True)
+    generation = models.IntegerField()
+
+    def __str__(self) -> str:
+        return str(self.name)

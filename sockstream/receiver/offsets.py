@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connections, transaction
+from django.db.models import F
 from django.utils import timezone
 
+from ..exceptions import ConfigError
 from ..wire import handshake
-from ..wire.digest import Position
+from ..wire.digest import ZERO, Position
 from ..wire.errors import WireError
 from ..wire.messages import Hello
 from .applying.faults import Fenced
@@ -128,7 +130,7 @@ def _look_for_clones(row: Offset, hello: Hello) -> None:
 def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
     known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.seq else None
     judgement = handshake.judge_hello(hello, known, row.session, row.confirmed, schema=schema)
-    row.epoch = hello.epoch
+    row.epoch, row.seq, row.digest = hello.epoch, judgement.offset, judgement.digest
     row.session = judgement.session
     row.confirmed = False
     row.fence = secrets.randbelow((1 << 63) - 1) + 1
@@ -170,6 +172,35 @@ def confirm(opened: Opened, *, using: str) -> None:
     mine.filter(error_seq=0).exclude(state=State.CHECKING).update(
         state=State.CONNECTED, error_code="", error="", error_at=None
     )
+
+
+def adopt(source: str, stream: str, *, using: str) -> Position:
+    """Let the next hello begin the stream anew at record 1, whatever its epoch.
+
+    Whoever sends it now is shut out. Returns where the stream stood; the rows stay. Raises
+    ConfigError if central has no such stream.
+    """
+    with transaction.atomic(using=using):
+        mine = Offset.objects.using(using).filter(source__name=source, stream=stream)
+        if not mine.update(fence=F("fence") + 1):  # a write first, see hold
+            raise ConfigError(
+                f"Central has no stream {source}/{stream}", "manage.py oplog_status names them"
+            )
+        row = mine.get()
+        before = Position(bytes(row.epoch), row.seq, bytes(row.digest))
+        mine.update(
+            epoch=b"",
+            seq=0,
+            digest=ZERO,
+            state=State.IDLE,
+            error_code="",
+            error="",
+            error_model="",
+            error_key="",
+            error_seq=0,
+            error_at=None,
+        )
+    return before
 
 
 def leave(opened: Opened, *, using: str) -> None:

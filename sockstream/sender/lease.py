@@ -1,7 +1,8 @@
-"""One oplog_send a database: a lock that the operating system or the server drops with its holder.
+"""One oplog_send, and one oplog_snapshot, a database: locks that the operating system or the server
+drops with their holder.
 
-It is there for the clear word to the second one. That two sequencers never number the same record
-does not depend on it: `oplog.append` moves the head only from where it was read.
+The first is there for the clear word to the second one. That two sequencers never number the same
+record does not depend on it: `oplog.append` moves the head only from where it was read.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -16,17 +18,35 @@ from django.db import connections
 
 from ..exceptions import SockstreamError
 
-_LOCK = 0x736F636B  # "sock"
-_NAME = "CONCAT('sockstream-', DATABASE())"
+
+@dataclass(frozen=True)
+class Work:
+    """What one process a database does: its command, the code of the error for the second one, and
+    the lock of PostgreSQL's and MySQL's."""
+
+    command: str
+    code: str
+    number: int
+    name: str
+
+
+SENDING = Work("oplog_send", "sender-running", 0x736F636B, "sockstream-")  # "sock"
+SNAPSHOT = Work("oplog_snapshot", "snapshot-running", 0x736F636C, "sockstream-snapshot-")
+
+_NAME = "CONCAT('{0.name}', DATABASE())"
 _TAKE = {
-    "postgresql": f"SELECT pg_try_advisory_lock({_LOCK})",
+    "postgresql": "SELECT pg_try_advisory_lock({0.number})",
     "mysql": f"SELECT GET_LOCK({_NAME}, 0)",
 }
 _IS_FREE = {
     "postgresql": "SELECT NOT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d "
-    f"ON d.oid = l.database WHERE d.datname = current_database() "
-    f"AND l.locktype = 'advisory' AND l.classid = 0 AND l.objid = {_LOCK})",
+    "ON d.oid = l.database WHERE d.datname = current_database() "
+    "AND l.locktype = 'advisory' AND l.classid = 0 AND l.objid = {0.number})",
     "mysql": f"SELECT IS_FREE_LOCK({_NAME})",
+}
+_LET_GO = {
+    "postgresql": "SELECT pg_advisory_unlock({0.number})",
+    "mysql": f"SELECT RELEASE_LOCK({_NAME})",
 }
 # Two bytes of the lock file: whoever asks whether a sender runs tries the second one, so that
 # asking never keeps a sender from taking the first.
@@ -34,45 +54,50 @@ _RIGHT, _PRESENCE = 0, 1
 
 
 @contextmanager
-def lease(using: str) -> Iterator[None]:
-    """Hold the right to send from database `using`.
+def lease(using: str, work: Work = SENDING) -> Iterator[None]:
+    """Hold the right to do the work on database `using`.
 
-    Raises SockstreamError ("sender-running") if another process holds it.
+    Raises SockstreamError if another process holds it.
     """
     vendor = connections[using].vendor
     if vendor == "sqlite":
-        with _lock_file(using) as file:
+        with _lock_file(using, work) as file:
             if not _locked(file, _RIGHT):
-                raise _taken(using)
+                raise _taken(using, work)
             fcntl.lockf(file, fcntl.LOCK_SH, 1, _PRESENCE)
             yield
         return
-    if vendor in _TAKE and not _answer(using, _TAKE[vendor]):
-        raise _taken(using)
+    if vendor in _TAKE and not _answer(using, _TAKE[vendor].format(work)):
+        raise _taken(using, work)
     try:
         yield
-    finally:
+    except BaseException:
         # A lock of the session goes with its connection, also with one that is broken.
         connections[using].close()
+        raise
+    if vendor in _LET_GO:
+        _answer(using, _LET_GO[vendor].format(work))
 
 
-def is_held(using: str) -> bool:
-    """Whether another process sends from database `using`."""
+def is_held(using: str, work: Work = SENDING) -> bool:
+    """Whether another process does the work on database `using`."""
     vendor = connections[using].vendor
     if vendor == "sqlite":
-        with _lock_file(using) as file:
+        with _lock_file(using, work) as file:
             return not _locked(file, _PRESENCE)
-    return vendor in _IS_FREE and not _answer(using, _IS_FREE[vendor])
+    return vendor in _IS_FREE and not _answer(using, _IS_FREE[vendor].format(work))
 
 
 @contextmanager
-def _lock_file(using: str) -> Iterator[IO[bytes]]:
-    path = Path(f"{connections[using].settings_dict['NAME']}-oplog_send.lock")
+def _lock_file(using: str, work: Work) -> Iterator[IO[bytes]]:
+    path = Path(f"{connections[using].settings_dict['NAME']}-{work.command}.lock")
     try:
         file = path.open("a+b")
     except OSError as error:
         raise SockstreamError(
-            "lease", f"{path} cannot be opened: {error.strerror}", "Let oplog_send write there"
+            "lease",
+            f"{path} cannot be opened: {error.strerror}",
+            f"Let {work.command} write there",
         ) from error
     with file:
         yield file
@@ -92,9 +117,9 @@ def _answer(using: str, sql: str) -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _taken(using: str) -> SockstreamError:
+def _taken(using: str, work: Work) -> SockstreamError:
     return SockstreamError(
-        "sender-running",
-        f"Another oplog_send runs on database {using!r}",
+        work.code,
+        f"Another {work.command} runs on database {using!r}",
         "Stop that one first, or leave the work to it",
     )

@@ -51,7 +51,10 @@ class Batch(models.Model):
 
 
 class Stream(models.Model):
-    """Where this database's stream stands. There is one row, made at the first use."""
+    """Where this database's stream stands. There is one row, made at the first use.
+
+    `snapshot`: one was begun and has not ended yet; all records since then are one group.
+    """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     epoch = models.BinaryField()
@@ -61,6 +64,7 @@ class Stream(models.Model):
     acked_seq = models.BigIntegerField(default=0)
     acked_at = models.DateTimeField(null=True)
     pruned_seq = models.BigIntegerField(default=0)
+    snapshot = models.BooleanField(default=False)
     session = models.BigIntegerField(default=0)
     peer = models.CharField(max_length=300, default="")
     state = models.CharField(max_length=20, default="idle")

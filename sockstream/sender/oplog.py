@@ -49,15 +49,17 @@ def head(using: str) -> Position:
     return Position(bytes(row.epoch), row.seq, bytes(row.digest))
 
 
-def append(batch: records.Batch, using: str, now: datetime) -> None:
+def append(batch: records.Batch, using: str, now: datetime, *, snapshot: bool = False) -> None:
     """Store `batch` and move the head, in the caller's transaction.
+
+    `snapshot`: one is open after it.
 
     Raises SockstreamError if the head is not where the batch begins: another sequencer was here.
     """
     moved = (
         Stream.objects.using(using)
         .filter(id=1, seq=batch.first_seq - 1)
-        .update(seq=batch.last_seq, digest=batch.digest_after)
+        .update(seq=batch.last_seq, digest=batch.digest_after, snapshot=snapshot)
     )
     if not moved:
         raise SockstreamError(
@@ -84,10 +86,11 @@ def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[
     """Up to `limit` batches in order, from the one that holds `seq`.
 
     A group that is not yet in the oplog to its end is held back, unless `unfinished`: central
-    keeps its transaction open until the end comes.
+    keeps its transaction open until the end comes. That of a snapshot may be long in coming, so
+    that one is held back always.
     """
     batches = Batch.objects.using(using).filter(last_seq__gte=seq)
-    if not unfinished:
+    if not unfinished or stream(using).snapshot:
         batches = batches.filter(last_seq__lte=whole_up_to(using))
     return [_loaded(row) for row in batches.order_by("first_seq")[:limit]]
 
@@ -164,6 +167,28 @@ def note_state(using: str, state: str, *, peer: str = "", error: Exception | Non
 def note_session(session: int, using: str) -> None:
     """Store the number of the session that central gave, before it is confirmed."""
     Stream.objects.using(using).filter(id=1).update(session=session)
+
+
+def fork(using: str) -> None:
+    """Begin a new epoch after the one that there is: its oplog is gone, numbers begin at 1.
+
+    In the caller's transaction, which has to begin a snapshot too.
+    """
+    epoch = bytes(stream(using).epoch)
+    Batch.objects.using(using).all().delete()
+    Capture.objects.using(using).all().delete()
+    Stream.objects.using(using).filter(id=1).update(
+        epoch=uuid4().bytes,
+        parent_epoch=epoch,
+        seq=0,
+        digest=digest.ZERO,
+        acked_seq=0,
+        acked_at=None,
+        pruned_seq=0,
+        snapshot=False,
+        error_code="",
+        error="",
+    )
 
 
 def prune(using: str, retention: timedelta) -> int:

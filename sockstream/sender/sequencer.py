@@ -9,6 +9,8 @@ by id, which the trigger took while the row's lock was held.
 SQLite and MySQL do not name transactions, so a pass of more than GROUP_RECORDS rows, after the
 sequencer was down, is cut there, and the group is marked: central commits at a cut only if no
 foreign key is broken there. PostgreSQL names transactions, and is cut between them.
+
+From the beginning of a snapshot to its end everything is one group, whatever passes it takes.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ from ..wire import records
 from ..wire.errors import WireError
 from . import oplog
 from .capture import decode
+from .capture.marks import BEGIN, END, LOAD, is_last
 from .capture.resolve import Resolver
 from .models import Capture, CaptureLayout
 
-OPS = {"I": records.INSERT, "U": records.UPDATE, "D": records.DELETE}
+OPS = {"I": records.INSERT, "U": records.UPDATE, "D": records.DELETE, "S": records.SAVE}
+MARKS = {BEGIN: records.BEGIN, LOAD: records.LOAD, END: records.END}
 _PASS_RECORDS = 10_000
 _KEPT = "It stays captured, and so does what came after it"
 
@@ -80,16 +84,28 @@ class Sequencer:
         self, end: int, each_part: Callable[[], AbstractContextManager[object]], *, cut: bool
     ) -> Iterator[int]:
         """Number what is visible up to `end`; `cut` if that may be within a transaction."""
-        before = oplog.head(self.using)
-        seq, digest = before.seq, before.digest
+        before = oplog.stream(self.using)
+        seq, digest, snapshot = before.seq, bytes(before.digest), before.snapshot
+        if seq == 0 and before.parent_epoch:
+            with each_part():
+                self._drop_superseded()
         for rows in self._parts(end):
-            goes_on = rows[-1][0] != end
+            snapshot = _goes_on(snapshot, rows)
+            goes_on = rows[-1][0] != end or snapshot
             batch = self._encode(rows, seq + 1, digest, open_=goes_on, cut=cut and not goes_on)
             with each_part():
                 self._remove([row[0] for row in rows])
-                oplog.append(batch, self.using, timezone.now())
+                oplog.append(batch, self.using, timezone.now(), snapshot=snapshot)
             seq, digest = batch.last_seq, batch.digest_after
             yield len(rows)
+
+    def _drop_superseded(self) -> None:
+        """A new epoch begins with its snapshot, which has what was captured before it was begun."""
+        first = self._scalar(f"SELECT min(id) FROM {self._table} WHERE op = %s", [BEGIN])
+        sql = f"SELECT id FROM {self._table} WHERE id < %s ORDER BY id"
+        ids = [id_ for (id_,) in self._execute(sql, [first or 0])]
+        for start in range(0, len(ids), self.settings.BATCH_RECORDS):
+            self._remove(ids[start : start + self.settings.BATCH_RECORDS])
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -153,6 +169,9 @@ class Sequencer:
         try:
             for _, op, layout_id, data in rows:
                 known = self._layouts.get(layout_id) or self._layout(layout_id)
+                if op in MARKS:
+                    builder.add(MARKS[op], known.layout, ())
+                    continue
                 values = self._resolver.values(known.decoder, op, data)
                 builder.add(OPS[op], known.layout, values)
             if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
@@ -183,11 +202,21 @@ class Sequencer:
         else:
             self._execute(f"DELETE FROM {self._table} WHERE id <= %s", [ids[-1]])
 
-    def _scalar(self, sql: str, params: list[int]) -> Any:
+    def _scalar(self, sql: str, params: list[Any]) -> Any:
         rows = self._execute(sql, params)
         return rows[0][0] if rows else None
 
-    def _execute(self, sql: str, params: list[int] | None = None) -> list[tuple[Any, ...]]:
+    def _execute(self, sql: str, params: list[Any] | None = None) -> list[tuple[Any, ...]]:
         with self._connection.cursor() as cursor:
             cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
+
+
+def _goes_on(snapshot: bool, rows: list[tuple[Any, ...]]) -> bool:
+    """Whether a snapshot that was open (or not) before these captured rows is open after them."""
+    for _, op, _, data in rows:
+        if op == BEGIN:
+            snapshot = True
+        elif op == END and is_last(data):
+            snapshot = False
+    return snapshot

@@ -14,12 +14,12 @@ from django.db import InterfaceError, OperationalError, connections
 
 from ..conf import Settings
 from ..exceptions import ConfigError, SockstreamError
-from ..management import Stop, unreachable
+from ..management import UNFINISHED, Stop, unreachable
 from ..wire.errors import Class, WireError
 from . import oplog
 from .backoff import Backoff
 from .intake import Intake
-from .lease import lease
+from .lease import SNAPSHOT, is_held, lease
 from .report import Report
 from .road import PeerLeft, Road
 
@@ -77,8 +77,8 @@ class Service:
                 # Whoever reads the status must not take a closed road for an open one.
                 oplog.note_state(self.using, "stopped")
         self._say_end()
-        if self.once and self._intake.error is not None:
-            raise self._intake.error
+        if self.once and (error := self._intake.error or self._unfinished()) is not None:
+            raise error
 
     def _try_road(self) -> None:
         """Travel until the work is done, or the road is lost; then wait a while."""
@@ -127,9 +127,17 @@ class Service:
         if had is None and self._intake.error is not None:
             self._tell(self._intake.error)
         if time.monotonic() >= self._prune_at:
+            if (unfinished := self._unfinished()) is not None:
+                self._report.trouble(unfinished)
             oplog.prune(self.using, self.settings.RETENTION)
             self._prune_at = time.monotonic() + _PRUNE_EVERY
         return more
+
+    def _unfinished(self) -> SockstreamError | None:
+        """That a snapshot keeps everything behind it back, and nobody is taking it."""
+        if not oplog.stream(self.using).snapshot or is_held(self.using, SNAPSHOT):
+            return None
+        return SockstreamError("snapshot-unfinished", UNFINISHED)
 
     def _wait(self, deadline: float, road: Road | None = None) -> None:
         """Wait for a commit, for bytes, for a stop, or for `deadline`."""

@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Min
 from django.utils import timezone
 
-from .lease import is_held
+from .lease import SNAPSHOT, is_held
 from .models import Batch, Capture, Stream
 
 
@@ -34,6 +34,7 @@ def report(using: str) -> list[dict[str, Any]]:
             "backlog": captured + unacked,
             "lag": _lag(using, row.acked_seq, captured),
             "pruned": row.pruned_seq,
+            "snapshot": _snapshot(using, row),
             "peer": row.peer,
             "running": running,
             "state": row.state if running else "not running",
@@ -42,6 +43,12 @@ def report(using: str) -> list[dict[str, Any]]:
             "error": row.error,
         }
     ]
+
+
+def _snapshot(using: str, row: Stream) -> str:
+    if not row.snapshot:
+        return ""
+    return "running" if is_held(using, SNAPSHOT) else "unfinished"
 
 
 def _lag(using: str, acked: int, captured: int) -> float | None:

@@ -5,6 +5,7 @@
 | no common version of the protocol | `version-unsupported` |
 | central knows nothing of the stream, and the site holds it from 1 on | go on at 1 |
 | the same, and the site's first records are gone | `unknown-source` |
+| another epoch, forked from the known one, and the site holds it from 1 on | go on at 1 |
 | another epoch than the known one | `epoch-unknown` |
 | the site ends before central's offset | `sender-rewound` |
 | the digests at the offset differ | `history-diverged` |
@@ -31,7 +32,8 @@ SAME = "same"
 DIFFERS = "differs"
 UNKNOWN = "unknown"
 
-_COMPARE = "Nothing was changed; find out which end was restored or copied, and make a new snapshot"
+_FORK = "run manage.py oplog_snapshot --new-epoch at the site"
+_COMPARE = f"Nothing was changed. Find out which end was restored or copied; to go on, {_FORK}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def judge_hello(
     """
     protocol = _common_version(hello, protocols)
     _check_range(hello)
-    if known is None:
+    if known is None or _is_fork(hello, known):
         _check_new(hello)
         known = Position(hello.epoch, 0, ZERO)
     else:
@@ -133,13 +135,18 @@ def _check_range(hello: Hello) -> None:
         raise WireError("bad-message", "The numbers in a hello contradict each other")
 
 
+def _is_fork(hello: Hello, known: Position) -> bool:
+    """Whether a person at the site began a new epoch after the known one, with a snapshot."""
+    return hello.epoch != known.epoch and hello.parent_epoch == known.epoch
+
+
 def _check_new(hello: Hello) -> None:
     if hello.lowest_seq > 1:
         raise WireError(
             "unknown-source",
             f"Central has nothing of this stream, and the site's records before "
             f"{hello.lowest_seq} are gone",
-            "Restore central's database, or make a new snapshot of the site",
+            f"Restore central's database, or {_FORK}",
         )
 
 
@@ -149,7 +156,7 @@ def _check_known(hello: Hello, known: Position) -> None:
             "epoch-unknown",
             f"The site's history began anew (epoch {hello.epoch.hex()[:8]}); central has "
             f"{known.seq} records of another one ({known.epoch.hex()[:8]})",
-            "If the site's database was made anew, adopt its epoch at central; "
+            "If the site's database was made anew, run manage.py oplog_adopt at central; "
             "else give the site its old database back",
         )
     if hello.highest_seq < known.seq:
@@ -203,7 +210,7 @@ def _gap(offset: int, first: int) -> WireError:
     return WireError(
         "gap",
         f"Central needs the records from {offset + 1} on, the site holds them from {first} on",
-        "Make a new snapshot of the site, or restore a newer copy of central's database",
+        f"Restore a newer copy of central's database, or {_FORK}",
         offset + 1,
         class_=Class.PERSON,
     )

@@ -22,6 +22,11 @@ from .limits import DEFAULT, Limits
 INSERT = 1
 UPDATE = 2
 DELETE = 3
+SAVE = 4
+"""A row as a snapshot found it, whatever the receiver has."""
+BEGIN, LOAD, END = 5, 6, 7
+"""Marks of a snapshot, without values: it will bring the layout's model; the rows follow; they
+were all, and what else the stream brought of this model is gone."""
 
 MAX_SEGMENTS = 4096
 _CACHED_HEADERS = 128
@@ -111,10 +116,12 @@ class BatchBuilder:
     def add(self, op: int, layout: Layout, values: Sequence[Any]) -> None:
         """Encode one record; `values` are the key's, then the others' unless `op` is DELETE.
 
+        A mark has none.
+
         Raises WireError bad-record for a value that has no wire form.
         """
         index, width, key_width = self._known.get(id(layout)) or self._learn(layout)
-        if len(values) != (key_width if op == DELETE else width):
+        if len(values) != _width(op, width, key_width):
             raise self._bad(layout, f"{len(values)} values do not fit its fields")
         try:
             part = self._pack((op, index, values))
@@ -177,6 +184,12 @@ def _check_weight(part: bytes, count: int, seq: int) -> None:
             raise WireError("record-too-large", error.words, seq=seq) from error
 
 
+def _width(op: int, width: int, key_width: int) -> int:
+    if op >= BEGIN:
+        return 0
+    return key_width if op == DELETE else width
+
+
 def encode_header(layouts: tuple[Layout, ...]) -> bytes:
     """The header of a batch."""
     packed: bytes = msgpack.packb([[each.label, each.keys, each.others] for each in layouts])
@@ -212,8 +225,9 @@ def _decode(header: bytes) -> _Header:
     layouts = tuple(_layout(each) for each in found)
     widths = {}
     for index, layout in enumerate(layouts):
-        widths[DELETE, index] = len(layout.keys)
-        widths[INSERT, index] = widths[UPDATE, index] = len(layout.keys) + len(layout.others)
+        width, key_width = len(layout.keys) + len(layout.others), len(layout.keys)
+        for op in (INSERT, UPDATE, DELETE, SAVE, BEGIN, LOAD, END):
+            widths[op, index] = _width(op, width, key_width)
     return _Header(layouts, widths)
 
 

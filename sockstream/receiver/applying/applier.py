@@ -28,6 +28,7 @@ from ..signals import records_applied
 from .constraints import find_broken
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
 from .halving import Write, fault_of, write_halving
+from .holdings import Holdings
 from .owners import Owners
 from .progress import Progress, hold, move, note_checking, note_stop
 from .steps import Headers, Step, groups, steps
@@ -71,7 +72,8 @@ class Applier:
         self.using = using
         self._allowed = {model._meta.label_lower: model for model in captured_models(settings())}
         self._headers = Headers(self._allowed, using)
-        self._writer = Writer(Owners(source, stream, using), using)
+        owners, holdings = Owners(source, stream, using), Holdings(source, stream, using)
+        self._writer = Writer(owners, holdings, using)
         self._slowly: Write = partial(
             write_halving, write=self._writer.write, forget=self._writer.forget, using=using
         )

@@ -2,7 +2,7 @@
 
 An insert and an update carry the whole row and a delete its key, so the last record of a row says
 how it ends. The first one says whether central should have had the row before: an insert expects
-that it has not, an update and a delete expect that it has.
+that it has not, an update and a delete expect that it has, a save of a snapshot expects nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...wire.records import DELETE, INSERT
+from ...wire.records import DELETE, INSERT, SAVE
 
 Key = Any
 Values = Sequence[Any]
@@ -48,19 +48,35 @@ class Net:
 
     def updates(self) -> list[Values]:
         """Rows that are there now, and were before."""
+        first, new = self.first, (INSERT, SAVE)
+        return [row for key, row in self.last.items() if row is not None and first[key] not in new]
+
+    def saves(self) -> list[Values]:
+        """Rows that are there now, and may have been before."""
         first = self.first
-        return [row for key, row in self.last.items() if row is not None and first[key] != INSERT]
+        return [row for key, row in self.last.items() if row is not None and first[key] == SAVE]
 
     def deletes(self) -> list[Sequence[Any]]:
         """Keys of rows that were there before, and are not now."""
-        return [self.parts(key) for key in self._gone() if self.first[key] != INSERT]
+        new = (INSERT, SAVE)
+        return [self.parts(key) for key in self.gone() if self.first[key] not in new]
 
     def passing(self) -> list[Sequence[Any]]:
         """Keys of rows that came and went: nothing to do, unless central has them already."""
-        return [self.parts(key) for key in self._gone() if self.first[key] == INSERT]
+        return [self.parts(key) for key in self.gone() if self.first[key] == INSERT]
 
-    def _gone(self) -> list[Key]:
+    def saved_and_gone(self) -> list[Sequence[Any]]:
+        """Keys of rows that a snapshot found and that are not there now."""
+        return [self.parts(key) for key in self.gone() if self.first[key] == SAVE]
+
+    def gone(self) -> list[Key]:
+        """Keys of rows that are not there now."""
         return [key for key, row in self.last.items() if row is None]
+
+    def new(self) -> list[Key]:
+        """Keys of rows that are there now, and were not, or may not have been, before."""
+        first, new = self.first, (INSERT, SAVE)
+        return [key for key, row in self.last.items() if row is not None and first[key] in new]
 
 
 def reduce(records: Iterable[Sequence[Any]], nets: Sequence[Net]) -> None:

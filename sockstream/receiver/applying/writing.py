@@ -5,6 +5,10 @@ by another row; then updates and inserts, parents before children. If the databa
 deletes, they come last: a child that left its parent in the same group must not go with it. Where
 such an order is not the right one (two rows that swap a unique value), the database refuses, and
 the caller writes smaller parts in their own order.
+
+A snapshot is one group. What comes of a model before its rows do is left out, since they come as
+they are then. At its end, and as soon as one of them is in the way of a row, the stream's rows that
+the snapshot has not brought (yet) are deleted.
 """
 
 from __future__ import annotations
@@ -14,12 +18,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from django.db import connections
+from django.db import IntegrityError, connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from ...rows import Column, writing_order
-from ...wire.records import Layout
+from ...rows import Column, Row, writing_order
+from ...wire.records import BEGIN, LOAD, Layout
 from .faults import Refusal, shown
+from .holdings import Holdings
 from .owners import Owners
 from .plans import Header, Plan
 from .reduce import Net, Values, frozen_key, reduce
@@ -41,6 +46,11 @@ class Part:
         for index in {record[1] for record in self.records}:
             found.setdefault(self.header.layout(index).label, set()).add(index)
         return found
+
+    @cached_property
+    def has_marks(self) -> bool:
+        """Whether a snapshot begins or ends among the records."""
+        return any(record[0] >= BEGIN for record in self.records)
 
     def slice(self, start: int, end: int) -> Part:
         """Some of the records."""
@@ -74,14 +84,16 @@ _NO_NET = Net()
 class Writer:
     """Writes the records of one stream. It holds no transaction and no connection."""
 
-    def __init__(self, owners: Owners, using: str) -> None:
+    def __init__(self, owners: Owners, holdings: Holdings, using: str) -> None:
         self._owners = owners
+        self._holdings = holdings
         self._using = using
         self._references = References(using)
 
     def forget(self) -> None:
         """What is remembered may be rolled back: look again."""
         self._owners.forget()
+        self._holdings.forget()
         self._references.forget_all()
 
     def write(self, parts: Iterable[Part]) -> Meetings:
@@ -91,20 +103,59 @@ class Writer:
         """
         meetings = Meetings()
         for run in _runs(parts):
-            tables = self._reduced(run)
             with connections[self._using].cursor() as cursor:
-                meetings.add(_Run(tables, self._references, cursor).write())
+                if run[0].has_marks:
+                    self._mark(run[0], cursor)
+                else:
+                    meetings.add(self._write(run, cursor))
         return meetings
+
+    def _write(self, run: Sequence[Part], cursor: CursorWrapper) -> Meetings:
+        tables = self._reduced(run)
+        loading = [table.plan for label, table in tables.items() if self._holdings.loads(label)]
+        if not loading:
+            return self._run(tables, cursor).write()
+        try:
+            with transaction.atomic(using=self._using):
+                self._run(tables, cursor).write()
+        except IntegrityError:
+            self._references.forget_all()
+            for plan in loading:
+                self._sweep(plan, cursor)
+            self._run(tables, cursor).write()
+        return Meetings()  # what central should have had is not known before the snapshot's end
+
+    def _mark(self, mark: Part, cursor: CursorWrapper) -> None:
+        [(op, index, _)] = mark.records
+        plan = mark.header.plan(index)
+        self._owners.claim(plan)
+        if op == BEGIN:
+            self._holdings.begin(plan.label)
+        elif op == LOAD:
+            self._holdings.load(plan.label)
+        else:
+            self._sweep(plan, cursor)
+            self._holdings.end(plan.label)
+
+    def _sweep(self, plan: Plan, cursor: CursorWrapper) -> None:
+        """Delete the stream's rows that the snapshot has not brought."""
+        run = self._run({}, cursor)
+        while stale := self._holdings.take_stale(plan.row, cursor):
+            run.delete(plan, stale)
+
+    def _run(self, tables: dict[str, _Table], cursor: CursorWrapper) -> _Run:
+        return _Run(tables, self._references, self._holdings, cursor)
 
     def _reduced(self, run: Sequence[Part]) -> dict[str, _Table]:
         tables: dict[str, _Table] = {}
         for part in run:
             nets: list[Net] = []
             for label, (index,) in part.layouts.items():
-                if label not in tables:
-                    tables[label] = self._table(part.header.plan(index))
+                table = tables.get(label) or self._table(part.header.plan(index))
+                if not self._holdings.waits(label):
+                    tables[label] = table
                 nets += [_NO_NET] * (index + 1 - len(nets))
-                nets[index] = tables[label].net
+                nets[index] = table.net
             reduce(part.records, nets)
         return tables
 
@@ -118,6 +169,11 @@ def _runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
     run: list[Part] = []
     layouts: dict[str, Layout] = {}
     for part in _pure(parts):
+        if part.has_marks:
+            yield from ([run] if run else [])
+            yield [part]
+            run, layouts = [], {}
+            continue
         here = {label: part.header.layout(min(ids)) for label, ids in part.layouts.items()}
         if any(layouts.get(label, layout) != layout for label, layout in here.items()):
             yield run
@@ -129,9 +185,10 @@ def _runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 def _pure(parts: Iterable[Part]) -> Iterator[Part]:
-    """The parts; one with two layouts of a model, after a migration at the site, by records."""
+    """The parts; by records those with two layouts of a model, after a migration at the site, and
+    those with marks."""
     for part in parts:
-        if any(len(indexes) > 1 for indexes in part.layouts.values()):
+        if part.has_marks or any(len(indexes) > 1 for indexes in part.layouts.values()):
             yield from (part.slice(at, at + 1) for at in range(len(part.records)))
         else:
             yield part
@@ -141,10 +198,15 @@ class _Run:
     """The net effect of some records on its way into the tables."""
 
     def __init__(
-        self, tables: dict[str, _Table], references: References, cursor: CursorWrapper
+        self,
+        tables: dict[str, _Table],
+        references: References,
+        holdings: Holdings,
+        cursor: CursorWrapper,
     ) -> None:
         self._tables = tables
         self._references = references
+        self._holdings = holdings
         self._cursor = cursor
         self._meetings = Meetings()
         self._late: list[tuple[Plan, list[Values]]] = []
@@ -158,23 +220,36 @@ class _Run:
             self._delete_all(tables)
         for table in tables:
             self._update(table.plan, table.net.updates())
-            self._insert(table.plan, table.net.inserts())
+            self._meetings.inserts_met += self._insert(table.plan, table.net.inserts())
+            self._insert(table.plan, table.net.saves())
         self._all_written = True
         for plan, rows in self._late:
             self._update(plan, rows)
         if deletes_last:
             self._delete_all(tables)
+        for table in tables:
+            self._note(table.plan.row, table.net)
         return self._meetings
+
+    def _note(self, row: Row, net: Net) -> None:
+        self._holdings.remove(row, net.gone(), self._cursor)
+        new = net.new()
+        if self._meetings.updates_missed:
+            new += map(net.key, net.updates())
+        self._holdings.add(row, new, self._cursor)
 
     def _delete_all(self, tables: Sequence[_Table]) -> None:
         for table in reversed(tables):
             if deletes := table.net.deletes():
-                met = self._delete(table.plan, deletes)
+                met = self.delete(table.plan, deletes)
                 self._meetings.deletes_missed += len(deletes) - met
             if passing := table.net.passing():
-                self._meetings.inserts_met += self._delete(table.plan, passing)
+                self._meetings.inserts_met += self.delete(table.plan, passing)
+            if saved := table.net.saved_and_gone():
+                self.delete(table.plan, saved)
 
-    def _delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
+    def delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
+        """Delete the rows with these keys, by their parts; returns how many were there."""
         columns: list[Values] = list(zip(*names, strict=True))
         for number in plan.key_references:
             columns[number] = self._local(plan.columns[number], columns[number])
@@ -193,7 +268,9 @@ class _Run:
         if found < len(ready):
             self._meetings.updates_missed += self._add(plan, columns)
 
-    def _insert(self, plan: Plan, rows: list[Values]) -> None:
+    def _insert(self, plan: Plan, rows: list[Values]) -> int:
+        """Insert the rows, or update those that are there; returns how many these were."""
+        met = 0
         while rows:
             columns, ready, late = self._columns(plan, rows)
             if not ready:
@@ -203,13 +280,14 @@ class _Run:
                 )
             added = self._add(plan, columns)
             if added < len(ready):
-                self._meetings.inserts_met += len(ready) - added
+                met += len(ready) - added
                 if not plan.only_key:
                     plan.statements.update(self._cursor, columns)
             written = set(map(id, ready))
             if late:
                 self._late.append((plan, [row for row in late if id(row) in written]))
             rows = [row for row in rows if id(row) not in written]
+        return met
 
     def _add(self, plan: Plan, columns: Sequence[Values]) -> int:
         rows = [*columns, *plan.defaults(len(columns[0]))]

@@ -45,6 +45,8 @@ class Dialect(ABC):
     """Whether an installation is one transaction; if not, the new is made before the old goes."""
     transaction_name: ClassVar[str] = "NULL"
     """The SQL that names the transaction, for the column txid."""
+    skips_locked: ClassVar[bool] = False
+    """Whether `copy` leaves out rows that somebody has locked."""
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self.connection = connection
@@ -101,13 +103,26 @@ class Dialect(ABC):
             cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
 
-    def existing(self, plan: Plan, op: str) -> str:
-        """The statement that captures every row of the table as it is now."""
+    def existing(self, plan: Plan, op: str, source: str = "") -> str:
+        """The statement that captures every row of the table, or of `source`, as it is now."""
         return (
             f"INSERT INTO {self.capture_table} (txid, op, layout, data) "
             f"SELECT {self.transaction_name}, '{op}', {plan.number}, {self.row_data(plan, 'r')} "
-            f"FROM {self.table(plan.row.table)} r"
+            f"FROM {source or self.table(plan.row.table)} r"
         )
+
+    def copy(self, plan: Plan, condition: str) -> str:
+        """The statement that captures the rows of the table `r` that meet a condition.
+
+        They are locked, so that whatever changes one of them later is captured after it. Gives the
+        primary keys of the captured rows if it `skips_locked`.
+        """
+        return f"{self.existing(plan, 'S').replace('%', '%%')} WHERE {condition}"
+
+    def primary_key(self, plan: Plan) -> list[str]:
+        """The columns of the table's primary key, in SQL."""
+        meta = plan.row.model._meta
+        return [f"r.{self.quote(f.column)}" for f in getattr(meta, "pk_fields", (meta.pk,))]
 
     def row_data(self, plan: Plan, source: str) -> str:
         """The SQL of a whole row's data; `source` is NEW, OLD or the table's alias."""

@@ -56,6 +56,9 @@ class MySQL(Dialect):
     def drop(self, name: Name) -> str:
         return f"DROP TRIGGER IF EXISTS {self.quote(name.name)}"
 
+    def copy(self, plan: Plan, condition: str) -> str:
+        return f"{super().copy(plan, condition)} LOCK IN SHARE MODE"
+
     def value(self, column: Column, sql: str) -> str:
         if column.kind is Kind.BINARY:
             return f"HEX({sql})"

@@ -54,6 +54,7 @@ class PostgreSQL(Dialect):
     """A captured row is the text of json_build_array."""
 
     vendor = "postgresql"
+    skips_locked = True
     transaction_name = "pg_current_xact_id()::text::bigint"
 
     def look(self) -> Tables:
@@ -118,6 +119,13 @@ class PostgreSQL(Dialect):
         if name.kind == "trigger":
             return f"DROP TRIGGER IF EXISTS {self.quote(name.name)} ON {name.table}"
         return f"DROP FUNCTION IF EXISTS {self._function_sql(name.name)}() CASCADE"
+
+    def copy(self, plan: Plan, condition: str) -> str:
+        source = f"SELECT * FROM {self.table(plan.row.table)} r WHERE {condition}"
+        locked = f"{source} FOR SHARE SKIP LOCKED"
+        put = self.existing(plan, "S", "part").replace("%", "%%")
+        keys = ", ".join(self.primary_key(plan))
+        return f"WITH part AS MATERIALIZED ({locked}), put AS ({put}) SELECT {keys} FROM part r"
 
     def value(self, column: Column, sql: str) -> str:  # noqa: PLR0911
         match column.kind:

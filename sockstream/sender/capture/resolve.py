@@ -18,7 +18,7 @@ from django.db import DatabaseError, connections, models, transaction
 
 from ...rows import describe
 from ..models import Capture, CaptureLayout
-from . import converters, layouts, reading
+from . import converters, layouts, marks, reading
 from .decode import Decoder, Missing
 from .decode import compile as compile_decoder
 
@@ -100,6 +100,7 @@ class Resolver:
             for layout in CaptureLayout.objects.using(using).filter(model=model)
         }
         rows = Capture.objects.using(using).filter(layout__in=decoders).order_by("id")
+        rows = rows.exclude(op__in=(marks.BEGIN, marks.LOAD, marks.END))
         for op, layout, data in rows.values_list("op", "layout", "data").iterator():
             decoder = decoders[layout]
             if not decoder.has_pk:

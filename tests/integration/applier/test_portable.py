@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections, models, transaction
 
+from sockstream.receiver.applying.holdings import Holdings
 from sockstream.receiver.applying.owners import Owners
 from sockstream.receiver.applying.plans import Header
 from sockstream.receiver.applying.writing import Meetings, Part, Writer
@@ -34,7 +35,8 @@ def write(feed: Feed, using: str) -> Meetings:
     allowed[READERS.label] = Essay.readers.through
     (segment,) = segments(feed.batch())
     header = Header(segment.layouts, allowed, using)
-    writer = Writer(_NoOwners("site", "stream", using), using)
+    owners, holdings = _NoOwners("site", "stream", using), _NoHoldings("site", "stream", using)
+    writer = Writer(owners, holdings, using)
     with transaction.atomic(using=using):
         return writer.write([Part(header, segment.first_seq, segment.records)])
 
@@ -42,6 +44,21 @@ def write(feed: Feed, using: str) -> Meetings:
 class _NoOwners(Owners):
     def claim(self, plan: object) -> None:
         """Everybody may write here."""
+
+
+class _NoHoldings(Holdings):
+    """Nothing is noted, and no snapshot is taken."""
+
+    def waits(self, label: str) -> bool:
+        return False
+
+    loads = waits
+
+    def add(self, *_: object) -> None:
+        pass
+
+    def remove(self, *_: object) -> None:
+        pass
 
 
 def test_insert_update_delete(using: str) -> None:

@@ -1,0 +1,33 @@
+"""manage.py oplog_adopt SOURCE [STREAM]: accept the new history of a site whose database is new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from sockstream import management
+from sockstream.receiver import offsets
+
+
+class Command(management.SockstreamCommand):
+    """Let a site's stream begin anew at record 1. The rows that it brought before stay."""
+
+    help = "Accept the new history of a site whose database was made anew (epoch-unknown)."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("source", help="the site, as its certificate names it")
+        parser.add_argument(
+            "stream", nargs="?", default="default", help="the site's database alias (default)"
+        )
+        management.add_database_option(parser)
+
+    def run(self, options: dict[str, Any]) -> None:
+        using = management.database(options)
+        management.require_migrations(using, ["sockstream_receiver"])
+        source, stream = options["source"], options["stream"]
+        before = offsets.adopt(source, stream, using=using)
+        self.stdout.write(
+            f"{source}/{stream} stood at {before}; its next hello begins it anew. Rows of before "
+            "that the site no longer has go with its next oplog_snapshot."
+        )

@@ -1,0 +1,34 @@
+"""The marks of a snapshot among the captured rows, one a model; see wire.records for their meaning.
+
+Their data is a JSON array: the mark's number among those of its kind, and how many there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from django.db import connections
+from django.db.models.expressions import RawSQL
+
+from ..models import Capture
+
+BEGIN, LOAD, END = "B", "L", "E"
+
+
+def put(using: str, op: str, layouts: Sequence[int]) -> None:
+    """Capture a mark for each of these layouts, in the caller's transaction."""
+    txid = None
+    if connections[using].vendor == "postgresql":
+        txid = RawSQL("pg_current_xact_id()::text::bigint", [])
+    count = len(layouts)
+    Capture.objects.using(using).bulk_create(
+        Capture(txid=txid, op=op, layout=layout, data=json.dumps([number, count]))
+        for number, layout in enumerate(layouts, 1)
+    )
+
+
+def is_last(data: str) -> bool:
+    """Whether this is the last mark of its kind."""
+    number, count = json.loads(data)
+    return bool(number == count)

@@ -1,0 +1,41 @@
+"""manage.py oplog_snapshot [MODEL ...]: let the rows that are there enter the oplog."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandParser
+
+from sockstream import management
+from sockstream.conf import settings
+from sockstream.exceptions import ConfigError
+from sockstream.sender.preflight import require_ready
+from sockstream.sender.snapshot import Snapshot
+
+
+class Command(management.SockstreamCommand):
+    """Send all rows as they are, and let central remove what this site no longer has."""
+
+    help = "Send all rows of this site as they are; central removes what the site no longer has."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "models", nargs="*", metavar="MODEL", help="such as shop.order (default: all captured)"
+        )
+        parser.add_argument(
+            "--new-epoch",
+            action="store_true",
+            help="begin the stream anew: after a backup was restored, or with a copied database",
+        )
+        management.add_database_option(parser)
+
+    def run(self, options: dict[str, Any]) -> None:
+        using, own = management.database(options), settings()
+        labels, new_epoch = options["models"], options["new_epoch"]
+        if new_epoch and labels:
+            raise ConfigError("--new-epoch is for all models", "Leave the models' names away")
+        require_ready(using, own)
+        count = Snapshot(using, own, labels, self.stdout.write).take(new_epoch=new_epoch)
+        self.stdout.write(
+            f"The snapshot has {count:,} rows. Central has it once oplog_send sent it."
+        )
