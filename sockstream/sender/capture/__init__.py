@@ -5,7 +5,6 @@ from __future__ import annotations
 from ...conf import settings
 from ...exceptions import ConfigError
 from . import signals
-from .installing import capture_rows as capture_rows
 from .installing import drift as drift
 from .installing import install as install
 from .installing import remove as remove

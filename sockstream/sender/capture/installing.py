@@ -78,17 +78,6 @@ def drift(using: str) -> list[str]:
     return layouts.unstored(using, plans) + differences(dialect.wanted(plans), dialect.found())
 
 
-def capture_rows(using: str) -> None:
-    """Capture every row that is there as an update: to make central whole after a gap.
-
-    Raises ConfigError as `install` does.
-    """
-    dialect = dialect_of(connections[using])
-    with _whole(dialect):
-        plans = layouts.plans(dialect.connection, settings(), dialect.tables)
-        _capture_existing(dialect, plans, "U")
-
-
 def is_ready(using: str) -> bool:
     """Whether the sender's tables belong into this database and are there."""
     if not layouts.lives_here(using):
@@ -124,10 +113,10 @@ def _exchange(dialect: Dialect, wanted: dict[Name, Thing]) -> None:
         dialect.execute(dialect.drop(name))
 
 
-def _capture_existing(dialect: Dialect, plans: list[Plan], op: str = "I") -> None:
+def _capture_existing(dialect: Dialect, plans: list[Plan]) -> None:
     by_label = {plan.row.label: plan for plan in plans}
     for row in writing_order(plan.row for plan in plans):
-        dialect.execute(dialect.existing(by_label[row.label], op))
+        dialect.execute(dialect.existing(by_label[row.label], "I"))
 
 
 def _leftovers(using: str) -> list[str]:

@@ -111,10 +111,11 @@ def test_dropped_triggers(world: World) -> None:
     said = refusal_of(world.sender())
     assert "polls_question" in said
     assert said.endswith(
-        f"Run manage.py oplog_capture install --database {SITE},"
-        " with --rows if anything was written meanwhile."
+        f"Run manage.py oplog_capture install --database {SITE}, and oplog_snapshot "
+        "if anything was written meanwhile."
     )
-    Command(SITE, world.certificates, "oplog_capture", "install", "--rows").run()
+    Command(SITE, world.certificates, "oplog_capture", "install").run()
+    Command(SITE, world.certificates, "oplog_snapshot").run()
     world.nothing_is_lost()
     assert Question.objects.using(CENTRAL).filter(pk=unseen.pk).exists()
 

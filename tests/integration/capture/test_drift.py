@@ -142,16 +142,6 @@ def test_rows_that_were_there_before_are_captured_first(site: str) -> None:
     assert take(site) == []
 
 
-def test_every_row_can_be_captured_again(site: str) -> None:
-    author = Author.objects.using(site).create(name="a")
-    Essay.objects.using(site).create(title="t", author=author).readers.add(author)
-    before = replayed(take(site))
-    capture.capture_rows(site)
-    records = take(site)
-    assert {record.op for record in records} == {"U"}
-    assert replayed(records, before) == before == truth(site)
-
-
 def test_the_command(site: str) -> None:
     assert "is as it has to be" in _call(site, "status")
     assert "is removed" in _call(site, "remove")
@@ -159,9 +149,6 @@ def test_the_command(site: str) -> None:
         _call(site, "status")
     assert "is installed" in _call(site, "install")
     assert "is as it has to be" in _call(site, "status")
-    Slot.objects.using(site).create()
-    _call(site, "install", "--rows")
-    assert [record.op for record in take(site)] == ["I", "U"]
 
 
 def _call(using: str, *arguments: str) -> str:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from itertools import cycle, islice
 from typing import Any
 
@@ -23,14 +24,17 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from demo.compare import compare
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
+from sockstream.receiver import offsets
 from sockstream.receiver.applying.applier import Fenced
 from sockstream.sender import oplog
 from sockstream.sender.sequencer import Sequencer
+from sockstream.sender.snapshot import Snapshot
 from sockstream.wire.errors import WireError
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.ends import captured, position, shared_models
-from tests.integration.pair.memory import Central, Connection
+from tests.integration.pair.backups import backup
+from tests.integration.pair.memory import SOURCE, Central, Connection
 from tests.integration.pair.ways import plain_connection
 from tests.integration.pair.writes import ADDING, OPS, Op, Writes
 
@@ -42,6 +46,8 @@ ops = st.tuples(st.sampled_from(OPS), numbers, numbers)
 savepoints = st.tuples(st.lists(ops, min_size=1, max_size=4), st.booleans())
 scripts = st.lists(ops | savepoints, min_size=2, max_size=8)
 some = st.lists(st.integers(0, 8), min_size=1, max_size=4)
+
+DIVERGED = {"sender-rewound", "history-diverged", "epoch-unknown", "gap", "unknown-source"}
 
 Step = tuple[Op, int, int] | tuple[list[tuple[Op, int, int]], bool]
 
@@ -177,7 +183,7 @@ class Interleaving(RuleBasedStateMachine):
     def send(self, pieces: list[int], life: int | None, together: list[int], window: int) -> None:
         own = Settings(MODELS=ours().MODELS, WINDOW=window, COMPRESS=window > 4000)
         link = Connection(self.pair.site, self.pair.central, own, pieces, life)
-        link.run(cycle(together))
+        self.run(link, together)
         self.counted["connections"] += 1
         self.counted["broken ones"] += link.broke
 
@@ -188,17 +194,21 @@ class Interleaving(RuleBasedStateMachine):
         """
         own = Settings(MODELS=ours().MODELS)
         lost = Connection(self.pair.site, self.pair.central, own, [1 << 20], life)
-        lost.run(cycle([0]))
+        self.run(lost, [0])
         if not lost.central.waiting:
             return
         if first:
             assert self.outcome_of(lost.central, most) == "applied"
-        Connection(self.pair.site, self.pair.central, own, [1 << 20], None).run(cycle([most]))
+        self.run(Connection(self.pair.site, self.pair.central, own, [1 << 20], None), [most])
         before = position(self.pair)
         if lost.central.waiting:
             assert self.outcome_of(lost.central, most) == "fenced"
             assert position(self.pair) == before
             self.counted["fenced workers"] += 1
+
+    def run(self, link: Connection, together: Sequence[int]) -> None:
+        """Let a connection live; `together` says how many batches each transaction takes."""
+        link.run(cycle(together))
 
     def outcome_of(self, ghost: Central, most: int) -> str:
         assert ghost.applier is not None
@@ -216,8 +226,7 @@ class Interleaving(RuleBasedStateMachine):
         if self.late is not None:
             self.end_late(True)
         try:
-            self.number(None, 1000, 100_000, False)
-            self.send([1 << 20], None, [3], 8 << 20)
+            self.settle()
             self.counted["interleavings"] += 1
             self.counted["records"] += position(self.pair)[1]
             assert captured(self.pair.site) == 0
@@ -227,14 +236,96 @@ class Interleaving(RuleBasedStateMachine):
             if self.late is not None:
                 self.late.close()
 
+    def settle(self) -> None:
+        """Bring everything over."""
+        self.number(None, 1000, 100_000, False)
+        own = Settings(MODELS=ours().MODELS)
+        Connection(self.pair.site, self.pair.central, own, [1 << 20], None).run(cycle([3]))
+
+
+class Mending(Interleaving):
+    """The same, while either end's database is restored from a backup, and mended by snapshots."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backups: dict[str, Any] = {}
+        self.snapshot: Iterator[int | None] | None = None
+
+    @precondition(lambda self: self.late is None)
+    @rule(central=st.booleans())
+    def back_up(self, central: bool) -> None:
+        using = self.pair.central if central else self.pair.site
+        self.backups[using] = backup(using)
+
+    @precondition(lambda self: self.late is None and self.backups)
+    @rule(number=numbers)
+    def restore(self, number: int) -> None:
+        using = sorted(self.backups)[number % len(self.backups)]
+        if using == self.pair.site:
+            self.snapshot = None  # the process that takes it is gone with its database
+        self.backups[using].restore()
+        self.counted["backups restored"] += 1
+
+    @rule()
+    def prune(self) -> None:
+        oplog.prune(self.pair.site, timedelta(0))
+
+    @precondition(lambda self: self.snapshot is None)
+    @rule(new_epoch=st.booleans(), size=st.integers(1, 6))
+    def begin_snapshot(self, new_epoch: bool, size: int) -> None:
+        small = Settings(MODELS=ours().MODELS, BATCH_RECORDS=size)
+        self.snapshot = Snapshot(self.pair.site, small).steps(new_epoch=new_epoch)
+        self.go_on(1)
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule(steps=st.integers(1, 40))
+    def go_on(self, steps: int) -> None:
+        assert self.snapshot is not None
+        for _ in range(steps):
+            try:
+                self.counted["waits for others"] += next(self.snapshot) is None
+            except StopIteration:
+                self.snapshot = None
+                self.counted["snapshots"] += 1
+                return
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule()
+    def end_the_snapshot_s_process(self) -> None:
+        self.snapshot = None
+
+    def run(self, link: Connection, together: Sequence[int]) -> None:
+        try:
+            super().run(link, together)
+        except WireError as error:
+            if error.code not in DIVERGED:
+                raise
+            self.counted[error.code] += 1
+
+    def settle(self) -> None:
+        """What a person does: a new epoch, and if central does not know the old one, adopt it."""
+        self.begin_snapshot(True, 1000)
+        while self.snapshot is not None:
+            self.go_on(1000)
+        try:
+            super().settle()
+        except WireError as error:
+            if error.code != "epoch-unknown":
+                raise
+            offsets.adopt(SOURCE, self.pair.site, using=self.pair.central)
+            super().settle()
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("pair", ["sqlite-sqlite", "pg-pg", "sqlite-pg", "pg-sqlite"], ids=str)
+@pytest.mark.parametrize(
+    ("machine", "share"), [(Interleaving, 1), (Mending, 5)], ids=["whole", "mending"]
+)
 def test_any_interleaving_leaves_both_ends_equal(
-    pair: str, databases: Databases, request: pytest.FixtureRequest
+    machine: type[Interleaving], share: int, pair: str, databases: Databases
 ) -> None:
-    class OnThisPair(Interleaving):
+    class OnThisPair(machine):  # type: ignore[valid-type, misc]
         pass
 
     OnThisPair.pair, OnThisPair.databases = PAIRS[pair], databases
@@ -242,7 +333,7 @@ def test_any_interleaving_leaves_both_ends_equal(
     run_state_machine_as_test(
         OnThisPair,
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=EXAMPLES // share,
             stateful_step_count=STEPS,
             deadline=None,
             derandomize=False,

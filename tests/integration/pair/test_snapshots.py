@@ -28,8 +28,8 @@ from tests.integration.pair.memory import SOURCE, Connection
 from tests.zoo.models import Author
 
 
-def number(pair: Pair, **settings: int) -> None:
-    for _ in Sequencer(pair.site, Settings(**settings)).steps():
+def number(pair: Pair, batch: int = 1000) -> None:
+    for _ in Sequencer(pair.site, Settings(BATCH_RECORDS=batch)).steps():
         pass
 
 
@@ -38,8 +38,8 @@ def send(pair: Pair) -> None:
     Connection(pair.site, pair.central, own, [1 << 20], None).run(cycle([3]))
 
 
-def transfer(pair: Pair, **settings: int) -> None:
-    number(pair, **settings)
+def transfer(pair: Pair, batch: int = 1000) -> None:
+    number(pair, batch)
     send(pair)
     assert is_applied(pair)
 
@@ -64,7 +64,7 @@ def test_of_equal_ends_changes_nothing(pair: Pair) -> None:
     fill(pair, "one")
     transfer(pair)
     assert take(pair) > 5
-    transfer(pair, BATCH_RECORDS=4)
+    transfer(pair, batch=4)
     assert compare(shared_models(pair), pair.site, pair.central) == []
     offset = Offset.objects.using(pair.central).get()
     assert (offset.inserts_met, offset.updates_missed, offset.deletes_missed) == (0, 0, 0)
@@ -200,7 +200,7 @@ def test_readers_see_the_state_before_until_the_end(pair: Pair) -> None:
     for _ in islice(steps, 6):
         fill(pair, "live")
         Tag.objects.using(pair.site).filter(name="live").delete()
-        number(pair, BATCH_RECORDS=5)
+        number(pair, batch=5)
         send(pair)
         assert Question.objects.using(pair.central).count() == 1
     for _ in steps:
@@ -218,7 +218,7 @@ def test_one_that_was_ended_is_taken_again(pair: Pair) -> None:
     for _ in islice(steps, 3):
         pass
     number(pair)
-    steps.close()
+    del steps  # as the end of the process would
     assert status.report(pair.site)[0]["snapshot"] == "unfinished"
     fill(pair, "waits")
     number(pair)

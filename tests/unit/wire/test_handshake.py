@@ -47,7 +47,13 @@ def test_an_oplog_that_was_pruned_to_its_end_goes_on() -> None:
 def test_another_epoch_is_never_taken_over() -> None:
     error = refused(epoch=OTHER)
     assert (error.code, error.class_) == ("epoch-unknown", Class.PERSON)
-    assert refused(epoch=OTHER, parent_epoch=EPOCH).code == "epoch-unknown"
+    assert refused(epoch=OTHER, parent_epoch=OTHER).code == "epoch-unknown"
+
+
+def test_a_fork_of_the_known_epoch_begins_at_its_first_record() -> None:
+    found = judged(epoch=OTHER, parent_epoch=EPOCH, lowest_seq=1, acked_seq=0)
+    assert (found.offset, found.digest, found.warning) == (0, ZERO, None)
+    assert refused(epoch=OTHER, parent_epoch=EPOCH, lowest_seq=2).code == "unknown-source"
 
 
 def test_a_site_that_ends_before_the_offset_was_restored() -> None:

@@ -17,8 +17,12 @@ from sockstream.wire.digest import ZERO, extend
 from sockstream.wire.errors import WireError
 from sockstream.wire.limits import Limits
 from sockstream.wire.records import (
+    BEGIN,
     DELETE,
+    END,
     INSERT,
+    LOAD,
+    SAVE,
     UPDATE,
     Batch,
     BatchBuilder,
@@ -40,7 +44,8 @@ VALUES = st.recursive(
     max_leaves=5,
 )  # fmt: skip
 RECORDS = st.tuples(
-    st.sampled_from([INSERT, UPDATE, DELETE]), st.sampled_from([QUESTION, TAG]),
+    st.sampled_from([INSERT, UPDATE, DELETE, SAVE, BEGIN, LOAD, END]),
+    st.sampled_from([QUESTION, TAG]),
     VALUES, VALUES, VALUES,
 )  # fmt: skip
 
@@ -72,7 +77,7 @@ def test_what_was_added_comes_out(groups: list[list[Any]], open_: bool) -> None:
     expected = []
     for number, group in enumerate(groups, 1):
         for op, layout, *values in group:
-            width = 1 if op == DELETE or layout is TAG else 3
+            width = 0 if op >= BEGIN else 1 if op == DELETE or layout is TAG else 3
             builder.add(op, layout, values[:width])
             expected.append((op, layout, values[:width]))
         if number < len(groups) or not open_:
@@ -147,7 +152,9 @@ def test_a_value_without_a_wire_form_is_refused_and_the_builder_goes_on(value: o
     assert [values for _, _, values in flat(list(segments(builder.build())))] == [[1], [2]]
 
 
-@pytest.mark.parametrize(("op", "values"), [(INSERT, [1]), (UPDATE, [1] * 4), (DELETE, [1] * 3)])
+@pytest.mark.parametrize(
+    ("op", "values"), [(INSERT, [1]), (UPDATE, [1] * 4), (DELETE, [1] * 3), (SAVE, [1]), (END, [1])]
+)
 def test_values_that_do_not_fit_the_layout_are_refused(op: int, values: list[int]) -> None:
     with pytest.raises(WireError, match="do not fit"):
         BatchBuilder(1, ZERO).add(op, QUESTION, values)
@@ -207,7 +214,11 @@ def test_segments_have_to_add_up(change: dict[str, Any]) -> None:
         [INSERT, 1, [1, "x", None]],
         [INSERT, -1, [1, "x", None]],
         [0, 0, [1, "x", None]],
-        [4, 0, [1, "x", None]],
+        [8, 0, [1, "x", None]],
+        [BEGIN, 0, [1, "x", None]],
+        [LOAD, 0, [1]],
+        [END, 0, None],
+        [BEGIN, 9, []],
         [True, 0, [1, "x", None]],
         [1.0, 0, [1, "x", None]],
         [INSERT, False, [1, "x", None]],

@@ -18,36 +18,29 @@ class Command(management.SockstreamCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=("install", "remove", "status"))
-        parser.add_argument(
-            "--rows",
-            action="store_true",
-            help="with install: capture every row that is there now, too",
-        )
         management.add_database_option(parser)
 
     def run(self, options: dict[str, Any]) -> None:
         using = management.database(options)
         management.require_migrations(using, ["sockstream_sender"])
         {"install": self.install, "remove": self.remove, "status": self.status}[options["action"]](
-            using, options
+            using
         )
 
-    def install(self, using: str, options: dict[str, Any]) -> None:
+    def install(self, using: str) -> None:
         """Make capture right, and say what was not."""
         before = capture.drift(using)
         capture.install(using)
-        if options["rows"]:
-            capture.capture_rows(using)
         self.stdout.write(f"Capture is installed in database {using!r} ({len(before)} changes).")
 
-    def remove(self, using: str, options: dict[str, Any]) -> None:
+    def remove(self, using: str) -> None:
         """Remove what captures. Writes from now on are not captured."""
         capture.remove(using)
         self.stdout.write(
             f"Capture is removed from database {using!r}: writes from now on are not captured."
         )
 
-    def status(self, using: str, options: dict[str, Any]) -> None:
+    def status(self, using: str) -> None:
         """Say whether capture is right. Raises SockstreamError if it is not."""
         found = capture.drift(using)
         for line in found:
@@ -56,7 +49,7 @@ class Command(management.SockstreamCommand):
             raise SockstreamError(
                 "capture-drift",
                 f"Capture in database {using!r} is not as it has to be",
-                f"Run manage.py oplog_capture install --database {using},"
-                " with --rows if anything was written meanwhile",
+                f"Run manage.py oplog_capture install --database {using}, and oplog_snapshot "
+                "if anything was written meanwhile",
             )
         self.stdout.write(f"Capture in database {using!r} is as it has to be.")
