@@ -30,10 +30,10 @@ from sockstream.sender import oplog
 from sockstream.sender.sequencer import Sequencer
 from sockstream.sender.snapshot import Snapshot
 from sockstream.wire.errors import WireError
+from tests.backups import backup
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.ends import captured, position, shared_models
-from tests.integration.pair.backups import backup
 from tests.integration.pair.memory import SOURCE, Central, Connection
 from tests.integration.pair.ways import plain_connection
 from tests.integration.pair.writes import ADDING, OPS, Op, Writes

@@ -21,9 +21,9 @@ from sockstream.sender.models import Batch, Capture, Stream
 from sockstream.sender.sequencer import Sequencer
 from sockstream.sender.snapshot import Snapshot
 from sockstream.wire.errors import WireError
+from tests.backups import backup
 from tests.databases import Pair
 from tests.ends import is_applied, shared_models
-from tests.integration.pair.backups import backup
 from tests.integration.pair.memory import SOURCE, Connection
 from tests.zoo.models import Author
 
