@@ -11,13 +11,34 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 
-from ...rows import Kind, Row, describe
+from ...rows import Kind, Row
 from ..models import HeldRow, Holding, Source
-from .reduce import Values
-from .upserts import Shape, Statements, statements
 
 _NAME_SIZE = 16
 _AT_ONCE = 5_000
+
+_TABLE = HeldRow._meta.db_table
+_INTO = f"INSERT INTO {_TABLE} (holding, generation, name, {{}}) "
+_VALUES = "VALUES (%s, %s, %s, %s) "
+_OLDER = (
+    "ON CONFLICT (holding, name) DO UPDATE SET generation = excluded.generation "
+    f"WHERE {_TABLE}.generation <> excluded.generation"
+)
+_ADD = {
+    "sqlite": _INTO.format("key") + _VALUES + _OLDER,
+    # One array, no join: of a join by two columns PostgreSQL may compare each row with each.
+    "postgresql": _INTO.format("key")
+    + "SELECT %s, %s, n, k FROM unnest(%s::uuid[], %s::bytea[]) u (n, k) "
+    + _OLDER,
+    "mysql": _INTO.format("`key`")
+    + _VALUES
+    + "ON DUPLICATE KEY UPDATE generation = VALUES(generation)",
+}
+_REMOVE = {
+    "sqlite": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
+    "postgresql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = ANY(%s::uuid[])",
+    "mysql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
+}
 
 
 class Holdings:
@@ -27,8 +48,8 @@ class Holdings:
         self._source = source
         self._stream = stream
         self._using = using
+        self._vendor = connections[using].vendor
         self._known: dict[str, Holding] = {}
-        self._statements: Statements | None = None
 
     def forget(self) -> None:
         """Ask again: what was made or begun may be rolled back."""
@@ -60,17 +81,24 @@ class Holdings:
             return
         holding = self._get(row.label)
         names, packed = _names(row, keys)
-        count = len(names)
-        columns: list[Values] = [[holding.pk] * count, names, packed, [holding.generation] * count]
-        if self._rows.insert(cursor, columns) < count:
-            self._rows.update(cursor, columns)
+        common = holding.pk, holding.generation
+        if self._vendor == "postgresql":
+            cursor.execute(_ADD[self._vendor], [*common, _array(names), _octets(packed)])
+            return
+        rows = [(*common, name, key) for name, key in zip(names, packed, strict=True)]
+        cursor.executemany(_ADD[self._vendor], rows)
 
     def remove(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
         """Rows with these keys are gone."""
         if keys:
-            holding = self._get(row.label)
             names, _ = _names(row, keys)
-            self._rows.delete(cursor, [[holding.pk] * len(names), names])
+            self._remove(self._get(row.label), names, cursor)
+
+    def _remove(self, holding: Holding, names: Sequence[str], cursor: CursorWrapper) -> None:
+        if self._vendor == "postgresql":
+            cursor.execute(_REMOVE[self._vendor], [holding.pk, _array(names)])
+        else:
+            cursor.executemany(_REMOVE[self._vendor], [(holding.pk, name) for name in names])
 
     def take_stale(self, row: Row, cursor: CursorWrapper) -> list[Sequence[Any]]:
         """Some keys, by their parts, of rows of older generations, which are no longer noted.
@@ -82,21 +110,12 @@ class Holdings:
             holding=holding.pk, generation__lt=holding.generation
         )
         found = list(stale.values_list("name", "key")[:_AT_ONCE])
-        names = [name.bytes for name, _ in found]
-        if names:
-            self._rows.delete(cursor, [[holding.pk] * len(names), names])
+        if found:
+            self._remove(holding, [name.hex for name, _ in found], cursor)
         return [
             (name.bytes,) if key is None else msgpack.unpackb(bytes(key), use_list=False)
             for name, key in found
         ]
-
-    @property
-    def _rows(self) -> Statements:
-        if self._statements is None:
-            row = describe(HeldRow)
-            shape = Shape(row.table, row.key, row.others)
-            self._statements = statements(shape, connections[self._using])
-        return self._statements
 
     def _get(self, label: str) -> Holding:
         if label not in self._known:
@@ -113,13 +132,21 @@ class Holdings:
         holding.refresh_from_db(using=self._using)
 
 
-def _names(row: Row, keys: Iterable[Any]) -> tuple[list[bytes], list[bytes | None]]:
+def _names(row: Row, keys: Iterable[Any]) -> tuple[list[str], list[bytes | None]]:
     """What the keys are noted by: a UUID as it is, another key by its digest, with the key."""
-    if len(row.key) == 1 and row.key[0].kind is Kind.UUID:
-        names = list(keys)
-        if set(map(type, names)) == {bytes} and set(map(len, names)) == {_NAME_SIZE}:
-            return names, [None] * len(names)
-        keys = names
     single = len(row.key) == 1
+    if single and row.key[0].kind is Kind.UUID:
+        keys = list(keys)
+        if set(map(type, keys)) == {bytes} and set(map(len, keys)) == {_NAME_SIZE}:
+            return [key.hex() for key in keys], [None] * len(keys)
     packed = [msgpack.packb((key,) if single else key) for key in keys]
-    return [blake2b(key, digest_size=_NAME_SIZE).digest() for key in packed], packed
+    return [blake2b(key, digest_size=_NAME_SIZE).hexdigest() for key in packed], packed
+
+
+def _array(names: Iterable[str]) -> str:
+    return f"{{{','.join(names)}}}"
+
+
+def _octets(values: Iterable[bytes | None]) -> str:
+    texts = ("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values)
+    return f"{{{','.join(texts)}}}"
