@@ -29,7 +29,7 @@ from sockstream.wire.errors import WireError
 from tests.backups import backup
 from tests.conftest import PAIRS
 from tests.databases import Pair
-from tests.ends import is_applied, shared_models
+from tests.ends import is_applied, position, shared_models
 from tests.integration.pair.memory import SOURCE, Connection
 from tests.integration.pair.ways import plain_connection
 from tests.zoo.models import Author, Essay, Hall, Seat
@@ -222,12 +222,15 @@ def test_one_that_was_ended_is_taken_again(pair: Pair) -> None:
     fill(pair, "one")
     transfer(pair)
     Question.objects.using(pair.central).filter(text="one").update(text="changed at central")
+    sent, _ = position(pair)
     steps = Snapshot(pair.site, Settings(MODELS=ours().MODELS, BATCH_RECORDS=2)).steps()
     for _ in islice(steps, 3):
         pass
     number(pair)
     del steps  # as the end of the process would
     assert status.report(pair.site)[0]["snapshot"] == "unfinished"
+    # It is held back, even while a pass is being numbered: central would wait for its end in vain.
+    assert not oplog.read(sent + 1, pair.site, 10, unfinished=True)
     fill(pair, "waits")
     number(pair)
     send(pair)
