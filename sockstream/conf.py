@@ -13,6 +13,7 @@ from django.conf import settings as django_settings
 from .exceptions import ConfigError
 
 CAPTURE_WAYS = ("triggers", "signals")
+ERROR_WAYS = ("stop", "park")
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Settings:
     APPLIERS: int = 4
     RECHECK: float = 60.0
     SESSION_MAX: float = 86_400.0
+    ON_ERROR: str = "stop"
+    PARKED_MAX: int = 10_000
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -73,6 +76,11 @@ def settings() -> Settings:
         raise ConfigError(
             f'SOCKSTREAM["CAPTURE"] is {checked.CAPTURE!r}',
             'Use "triggers" or "signals"',
+        )
+    if checked.ON_ERROR not in ERROR_WAYS:
+        raise ConfigError(
+            f'SOCKSTREAM["ON_ERROR"] is {checked.ON_ERROR!r}',
+            'Use "stop" or "park"',
         )
     return checked
 

@@ -33,7 +33,8 @@ class Offset(models.Model):
     """The last record of a stream that is applied, and the session that may apply the next one.
 
     The row moves in the transaction of the rows it speaks of. Whoever holds an older `fence`
-    matches no row any more.
+    matches no row any more. `parked` is how many records of the stream are parked, and
+    `parked_changes` how often that changed: who remembers which ones sees that it has to look anew.
     """
 
     source = models.ForeignKey(Source, models.PROTECT, related_name="offsets")
@@ -61,6 +62,8 @@ class Offset(models.Model):
     error_key = models.TextField(default="")
     error_seq = models.BigIntegerField(default=0)
     error_at = models.DateTimeField(null=True)
+    parked = models.PositiveIntegerField(default=0)
+    parked_changes = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [
@@ -130,3 +133,51 @@ class HeldRow(models.Model):
 
     def __str__(self) -> str:
         return str(self.name)
+
+
+class Cause(models.TextChoices):
+    """Why a record is parked: of its own accord, or behind another one."""
+
+    FAULT = "fault", "its own fault"
+    ROW = "row", "same row"
+    REFERENCE = "reference", "refers to it"
+
+
+class Parked(models.Model):
+    """A record that could not be applied, kept whole; nobody deletes it without being asked to.
+
+    `layout` and `record` are msgpack as on the wire: the header of a batch with this one layout,
+    and `[op, 0, values]`. `names` is what the records of other rows may call this row, see
+    `applying.parked_rows`. `behind` is the number of the record that this one waits for; 0 for one
+    that is at fault itself. `absent`: without this record, central does not have the row. `epoch`
+    is in hex.
+    """
+
+    source = models.ForeignKey(Source, models.PROTECT, related_name="parked")
+    stream = models.CharField(max_length=100)
+    epoch = models.CharField(max_length=64)
+    seq = models.BigIntegerField()
+    op = models.PositiveSmallIntegerField()
+    model = models.CharField(max_length=200)
+    key = models.TextField()
+    names = models.BinaryField()
+    layout = models.BinaryField()
+    record = models.BinaryField()
+    cause = models.CharField(max_length=20, choices=Cause.choices)
+    behind = models.BigIntegerField(default=0)
+    absent = models.BooleanField(default=False)
+    code = models.CharField(max_length=50)
+    error = models.TextField()
+    parked_at = models.DateTimeField()
+    retried_at = models.DateTimeField(null=True)
+
+    class Meta:
+        verbose_name_plural = "parked"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["source", "stream", "epoch", "seq"], name="sockstream_parked_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} {self.key} (seq {self.seq})"

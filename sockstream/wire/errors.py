@@ -57,6 +57,8 @@ CODES: dict[str, Class] = {
     "model-not-allowed": Class.PERSON,
     "missing-reference": Class.PERSON,
     "schema-mismatch": Class.PERSON,
+    "behind-parked": Class.PERSON,
+    "too-many-parked": Class.PERSON,
     "db-unavailable": Class.RETRY,
     "db-readonly": Class.RETRY,
     "disk-full": Class.RETRY,

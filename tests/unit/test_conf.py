@@ -49,6 +49,8 @@ def test_a_missing_setting_is_named_with_what_to_write() -> None:
         ({"RETENTION": 7}, "a value of type timedelta"),
         ({"RETENTION": timedelta(days=-1)}, "not below zero"),
         ({"CAPTURE": "magic"}, 'Use "triggers" or "signals"'),
+        ({"ON_ERROR": "ignore"}, 'Use "stop" or "park"'),
+        ({"PARKED_MAX": 0}, "a number above zero"),
     ],
 )
 def test_what_is_wrong_is_one_line_with_the_mend(given: Any, words: str) -> None:

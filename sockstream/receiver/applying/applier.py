@@ -27,12 +27,14 @@ from ..models import State
 from ..signals import records_applied
 from .constraints import find_broken
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
-from .halving import Write, fault_of, write_halving
+from .halving import Write, fault_of
 from .holdings import Holdings
+from .integrity import checked
 from .owners import Owners
+from .parking import Parking
 from .progress import Progress, hold, move, note_checking, note_stop
 from .steps import Headers, Step, groups, steps
-from .writing import Part, Writer
+from .writing import Meetings, Part, Writer
 
 _AT_THE_BEGINNING = {
     "postgresql": ("SET CONSTRAINTS ALL DEFERRED",),
@@ -70,12 +72,18 @@ class Applier:
         self.stream = stream
         self.fence = fence
         self.using = using
-        self._allowed = {model._meta.label_lower: model for model in captured_models(settings())}
+        own = settings()
+        self._allowed = {model._meta.label_lower: model for model in captured_models(own)}
         self._headers = Headers(self._allowed, using)
         owners, holdings = Owners(source, stream, using), Holdings(source, stream, using)
         self._writer = Writer(owners, holdings, using)
-        self._slowly: Write = partial(
-            write_halving, write=self._writer.write, forget=self._writer.forget, using=using
+        self._parking = Parking(
+            source, stream, using, holdings, parks=own.ON_ERROR == "park", limit=own.PARKED_MAX
+        )
+        write, forget = self._writer.write, self._writer.forget
+        self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
+        self._checked: Write = partial(
+            self._parking.write, write=checked(write, holdings, using), forget=forget
         )
         self._atomic: transaction.Atomic | None = None
         self._open: Progress | None = None
@@ -159,8 +167,8 @@ class Applier:
 
     def _settle(self, whole: Sequence[Sequence[Step]]) -> None:
         try:
-            self._commit(whole, self._writer.write)
-        except BLAMED as error:
+            self._commit(whole, self._quickly)
+        except (*BLAMED, RecordFault) as error:
             self._writer.forget()
             if transient(error):
                 raise
@@ -173,6 +181,9 @@ class Applier:
             self._settle(whole[:half])
             self._settle(whole[half:])
 
+    def _quickly(self, parts: Sequence[Part]) -> Meetings:
+        return self._writer.write(self._parking.screen(parts))
+
     def _commit(self, whole: Sequence[Sequence[Step]], write: Write) -> None:
         with self._transaction(ends=True):
             progress = self._hold()
@@ -180,6 +191,7 @@ class Applier:
             parts = [step.part for step in fresh]
             if fresh:
                 progress.advance(fresh[-1], write(parts))
+                progress.parked += self._parking.keep()
                 move(progress, self.using)
         self._note_commit(progress, lambda: _counted(parts))
 
@@ -190,7 +202,18 @@ class Applier:
             self._writer.forget()
             if transient(error):
                 raise
-            self._find_broken(group, error)
+            self._commit_checked(group, error)
+
+    def _commit_checked(self, group: Sequence[Step], error: Exception) -> None:
+        """The commit failed: park what was broken, if that is to be done, else name it."""
+        if self._parking.parks:
+            try:
+                return self._commit([group], self._checked)
+            except BLAMED as still:
+                self._writer.forget()
+                if transient(still):
+                    raise
+        return self._find_broken(group, error)
 
     def _find_broken(self, group: Sequence[Step], error: Exception) -> None:
         """The commit failed, so every record could be written: do so again, and look."""
@@ -229,9 +252,15 @@ class Applier:
         fresh = progress.after(more)
         if fresh:
             parts = [step.part for step in fresh]
-            progress.advance(fresh[-1], self._slowly(parts))
+            write = self._checked if self._looks_closely(progress) else self._slowly
+            progress.advance(fresh[-1], write(parts))
+            progress.parked += self._parking.keep()
             self._open_labels.update(_counted(parts))
             self._written += sum(len(part.records) for part in parts)
+
+    def _looks_closely(self, progress: Progress) -> bool:
+        """Whether this group's commit has failed before, so that its records have to be judged."""
+        return self._parking.parks and progress.row.state == State.CHECKING
 
     def _end_group(self, progress: Progress, last: Sequence[Step]) -> None:
         counts = dict(self._open_labels)
@@ -255,6 +284,7 @@ class Applier:
 
     def _hold(self) -> Progress:
         progress = hold(self.source, self.stream, self.fence, self.using)
+        self._parking.begin(progress.row)
         with connections[self.using].cursor() as cursor:
             for statement in _AT_THE_BEGINNING.get(connections[self.using].vendor, ()):
                 cursor.execute(statement)
@@ -274,6 +304,8 @@ class Applier:
     def _note_commit(self, progress: Progress, counts: Callable[[], dict[str, int]]) -> None:
         self._committed = progress.seq, progress.digest
         self._written += progress.records
+        parked = Counter(self._parking.labels)
+        self._parking.committed()
         if progress.records and records_applied.has_listeners(Applier):
             records_applied.send_robust(
                 Applier,
@@ -282,7 +314,7 @@ class Applier:
                 using=self.using,
                 first_seq=progress.row.seq + 1,
                 last_seq=progress.seq,
-                counts=counts,
+                counts=lambda: dict(Counter(counts()) - parked),
             )
 
 

@@ -54,14 +54,14 @@ def find_broken(labels: Iterable[str], allowed: Any, using: str) -> Broken | Non
     Reads whole tables: for the case that something is known to be broken.
     """
     for model in [allowed[label] for label in labels if label in allowed]:
-        for f in _foreign_keys(model):
+        for f in foreign_keys(model):
             here = router.allow_migrate_model(using, f.model)
             if here and (found := _broken(f, using)) is not None:
                 return found
     return None
 
 
-def _foreign_keys(model: type[models.Model]) -> Iterator[Any]:
+def foreign_keys(model: type[models.Model]) -> Iterator[Any]:
     """The fields behind the foreign keys of the model's table, and of those that point to it."""
     relations: list[Any] = list(model._meta.get_fields(include_hidden=True))
     found = [f if f.concrete else getattr(f, "field", None) for f in relations]

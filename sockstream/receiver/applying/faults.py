@@ -44,6 +44,8 @@ _MYSQL = {
     2006: "db-unavailable",
     2013: "db-unavailable",
 }
+_PARKED = ("missing-reference", "record-refused")
+_ACCESS = "42"  # PostgreSQL's class of what is not there or not allowed
 _SHOWN = 200
 _MEND = "Mend the cause at central; the stream then goes on by itself"
 
@@ -115,6 +117,21 @@ def _code(error: BaseException) -> str | None:
         return _MYSQL.get(number)
     # A driver that lost its connection has no state to tell.
     return "db-unavailable" if isinstance(error, OperationalError | InterfaceError) else None
+
+
+def can_be_parked(error: BaseException) -> bool:
+    """Whether an error is about this one record.
+
+    What is wrong with a model or with a table as a whole would be wrong with the next record too:
+    a model that central does not take, a missing column, a right that the role lacks.
+    """
+    if isinstance(error, Refusal):
+        return error.code in _PARKED
+    cause = error.__cause__ or error
+    state = getattr(cause, "sqlstate", None)
+    if state is not None:
+        return not str(state).startswith(_ACCESS)
+    return not isinstance(error, OperationalError)
 
 
 def blame(fault: RecordFault) -> WireError:

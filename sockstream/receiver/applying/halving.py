@@ -2,12 +2,13 @@
 
 What the fast way can't order (two rows that swap a unique value) works as soon as a part is small
 enough, since the site wrote its records in this order. A part of one record that still fails has
-found the record at fault.
+found the record at fault, which is then for somebody else to judge.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from django.db import transaction
 
@@ -17,26 +18,39 @@ from .writing import Meetings, Part
 Write = Callable[[Sequence[Part]], Meetings]
 
 
+class Judge(Protocol):
+    """Decides what becomes of records that cannot be written."""
+
+    def screen(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """The records that do not have to wait for others. May raise RecordFault or Refusal."""
+
+    def refuse(self, part: Part, error: Exception) -> None:
+        """The one record of `part` met `error`. Raises RecordFault, or returns to go on."""
+
+
 def write_halving(
-    parts: Sequence[Part], write: Write, forget: Callable[[], None], using: str
+    parts: Sequence[Part], write: Write, forget: Callable[[], None], judge: Judge, using: str
 ) -> Meetings:
     """Write the parts in the caller's transaction, each attempt in a savepoint of its own.
 
-    `forget` is called after a savepoint was rolled back. Raises RecordFault whose cause is what
-    the record met, and database errors that blame no record.
+    `forget` is called after a savepoint was rolled back. Raises what the judge does, and database
+    errors that blame no record.
     """
+    rest = parts
     try:
+        rest = judge.screen(parts)
         with transaction.atomic(using=using):
-            return write(parts)
+            return write(rest)
     except BLAMED as error:
         forget()
         if transient(error):
             raise
-        left, right = _halves(parts)
+        left, right = _halves(rest)
         if not right:
-            raise fault_of(left[0]) from error
-    meetings = write_halving(left, write, forget, using)
-    meetings.add(write_halving(right, write, forget, using))
+            judge.refuse(left[0], error)
+            return Meetings()
+    meetings = write_halving(left, write, forget, judge, using)
+    meetings.add(write_halving(right, write, forget, judge, using))
     return meetings
 
 

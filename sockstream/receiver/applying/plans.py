@@ -17,7 +17,7 @@ from .faults import Refusal
 from .upserts import Shape, Statements, statements
 
 _SAME_VERSION = "Bring the models of both ends to the same version, and migrate both"
-_IN_DATABASE = getattr(deletion, "DatabaseOnDelete", ())
+IN_DATABASE = getattr(deletion, "DatabaseOnDelete", ())
 
 Models = Mapping[str, type[models.Model]]
 
@@ -118,7 +118,7 @@ def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
         references=_references(columns),
         key_references=_references(row.key),
         cascades=any(
-            isinstance(relation.on_delete, _IN_DATABASE) for relation in model._meta.related_objects
+            isinstance(relation.on_delete, IN_DATABASE) for relation in model._meta.related_objects
         ),
     )
 

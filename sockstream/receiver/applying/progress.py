@@ -21,12 +21,16 @@ _MEETINGS = ("inserts_met", "updates_missed", "deletes_missed")
 
 @dataclass(slots=True)
 class Progress:
-    """Where a stream stands: as committed, and as applied in the transaction at work."""
+    """Where a stream stands: as committed, and as applied in the transaction at work.
+
+    `records` are those that it went past, `parked` how many of them were set aside.
+    """
 
     row: Offset
     seq: int
     digest: bytes
     records: int = 0
+    parked: int = 0
     meetings: Meetings = field(default_factory=Meetings)
 
     def after(self, steps: Iterable[Step]) -> list[Step]:
@@ -102,6 +106,11 @@ def move(progress: Progress, using: str) -> None:
     if row.state in (State.STOPPED, State.CHECKING) and row.error_seq <= progress.seq:
         counted |= dict.fromkeys(("error_code", "error", "error_model", "error_key"), "")
         counted |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
+    if progress.parked:
+        counted |= {
+            "parked": F("parked") + progress.parked,
+            "parked_changes": F("parked_changes") + 1,
+        }
     moved = (
         Offset.objects.using(using)
         .filter(
@@ -118,7 +127,7 @@ def move(progress: Progress, using: str) -> None:
             seq=progress.seq,
             digest=progress.digest,
             applied_at=timezone.now(),
-            records_applied=F("records_applied") + progress.records,
+            records_applied=F("records_applied") + progress.records - progress.parked,
             **counted,
         )
     )

@@ -1,0 +1,258 @@
+"""Records set aside: kept whole in a table of central's, in the transaction of their group.
+
+A Parking judges the records of one stream. Nothing is asked of the database while nothing is
+parked: the offset's row, which is held anyway, says how many there are and whether that changed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
+
+from django.db import connections
+from django.utils import timezone
+
+from ...wire.digest import ZERO, extend
+from ...wire.errors import WireError
+from ...wire.records import BEGIN, INSERT, SAVE, Batch, BatchBuilder, Segment, segments
+from ..models import Cause, Offset, Parked
+from .faults import Refusal, blame, can_be_parked
+from .halving import Write, fault_of, write_halving
+from .holdings import Holdings
+from .integrity import is_there
+from .parked_rows import Behind, ParkedRows, names_of, packed_names, unpacked_names
+from .plans import Plan
+from .reduce import Net
+from .steps import Headers
+from .writing import Meetings, Part
+
+_AT_ONCE = 100
+
+logger = logging.getLogger("sockstream.receiver")
+
+
+class Parking:
+    """Decides which records of a stream are set aside, and remembers which rows have some.
+
+    `parks`: what is at fault is parked, else it stops the stream. `limit`: the most parked records
+    of a stream, None for any number.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        stream: str,
+        using: str,
+        holdings: Holdings,
+        *,
+        parks: bool,
+        limit: int | None = None,
+    ) -> None:
+        self.parks = parks
+        self.labels: Counter[str] = Counter()
+        self._name = f"{source}/{stream}"
+        self._using = using
+        self._holdings = holdings
+        self._limit = limit
+        self._offset: Offset
+        self._rows = ParkedRows()
+        self._known: int | None = None
+        self._count = 0
+        self._fresh: list[tuple[Part, Parked]] = []
+        self._told: list[tuple[int, str, str, str]] = []
+
+    def begin(self, offset: Offset, without: Collection[int] = ()) -> None:
+        """A transaction begins that holds the stream's offset.
+
+        `without` are the numbers of parked records that count as not parked.
+        """
+        self._offset = offset
+        self._count = offset.parked
+        self._fresh.clear()
+        self._told.clear()
+        self.labels.clear()
+        if self._known != offset.parked_changes:
+            self._rows = self._load(without) if offset.parked else ParkedRows()
+            self._rows.mark()
+            self._known = offset.parked_changes
+
+    def _load(self, without: Collection[int]) -> ParkedRows:
+        """Those of another epoch wait for nobody: a snapshot has brought their rows anew."""
+        found = ParkedRows()
+        parked = of_stream(self._offset, self._using).filter(epoch=bytes(self._offset.epoch).hex())
+        for seq, label, names, absent in parked.values_list("seq", "model", "names", "absent"):
+            if seq not in without:
+                found.add(label, unpacked_names(bytes(names)), seq, absent=absent)
+        return found
+
+    def screen(self, parts: Sequence[Part]) -> Sequence[Part]:
+        """The records that depend on no parked one; the others are set aside.
+
+        Raises RecordFault if they may not be, Refusal for a layout that central does not know.
+        """
+        if not self._rows:
+            return parts
+        for part in parts:
+            for indexes in part.layouts.values():
+                for index in indexes:
+                    part.header.plan(index)
+        return [kept for part in parts for kept in self._split(part)]
+
+    def _split(self, part: Part) -> Iterator[Part]:
+        indexes = {index for some in part.layouts.values() for index in some}
+        plans = {index: part.header.plan(index) for index in indexes}
+        start = 0
+        if any(map(self._rows.concerns, plans.values())):
+            for at, (op, index, values) in enumerate(part.records):
+                behind = self._rows.behind(plans[index], op, values)
+                if behind is not None:
+                    if start < at:
+                        yield part.slice(start, at)
+                    start = at + 1
+                    self._set_aside(part.slice(at, at + 1), _waits(behind), behind)
+        if start < len(part.records):
+            yield part.slice(start, len(part.records)) if start else part
+
+    def refuse(self, part: Part, error: Exception) -> None:
+        """Set the one record of `part` aside. Raises RecordFault if it may not be."""
+        is_mark = part.records[0][0] >= BEGIN
+        if is_mark or not (self.parks and can_be_parked(error)):
+            raise fault_of(part) from error
+        fault = fault_of(part)
+        fault.__cause__ = error
+        met = blame(fault)
+        behind = None
+        if met.code == "missing-reference":
+            plan, _, values = _opened(part)
+            behind = self._rows.refers(plan, values)
+        self._set_aside(part, met, behind or Behind(Cause.FAULT, 0))
+
+    def _set_aside(self, part: Part, error: WireError | Refusal, behind: Behind) -> None:
+        fault = fault_of(part)
+        if not self.parks:
+            raise fault from error
+        if self._limit is not None and self._count >= self._limit:
+            raise fault from _too_many(self._count, error.words)
+        plan, op, values = _opened(part)
+        names = names_of(plan, op, values)
+        parked = Parked(
+            source_id=self._offset.source_id,
+            stream=self._offset.stream,
+            epoch=bytes(self._offset.epoch).hex(),
+            seq=fault.seq,
+            op=op,
+            model=fault.model,
+            key=fault.key,
+            names=packed_names(names),
+            cause=behind.cause,
+            behind=behind.seq,
+            absent=op == INSERT or (op == SAVE and not is_there(plan, values, self._using)),
+            code=error.code,
+            error=error.words,
+            parked_at=timezone.now(),
+        )
+        parked.layout, parked.record = encoded(part)
+        self._known = None
+        self._count += 1
+        self._rows.add(fault.model, names, fault.seq, absent=parked.absent)
+        self._fresh.append((part, parked))
+
+    def write(self, parts: Sequence[Part], write: Write, forget: Callable[[], None]) -> Meetings:
+        """Write the parts in ever smaller ones, and set aside what is at fault.
+
+        What was set aside is tried once more at the end: it may have needed a record after it.
+        Raises RecordFault, and database errors that blame no record.
+        """
+        before = self.fresh()
+        self._rows.mark()
+        meetings = write_halving(parts, write, forget, self, self._using)
+        if len(self._fresh) > len(before):
+            again = sorted((part for part, _ in self._fresh[len(before) :]), key=_first_seq)
+            del self._fresh[len(before) :]
+            self._rows.take_back()
+            self._count -= len(again)
+            meetings.add(write_halving(again, write, forget, self, self._using))
+        return meetings
+
+    def fresh(self) -> list[Parked]:
+        """What this transaction has set aside, and `keep` has not stored yet."""
+        return [parked for _, parked in self._fresh]
+
+    def keep(self) -> int:
+        """Store what was set aside, in the transaction at work; returns how many records."""
+        kept = self.fresh()
+        for part, _ in self._fresh:
+            self._hold(part)
+        self._fresh.clear()
+        if kept:
+            Parked.objects.using(self._using).bulk_create(kept, batch_size=_AT_ONCE)
+            self.labels.update(parked.model for parked in kept)
+            self._told += [(p.seq, p.model, p.key, p.error) for p in kept]
+        return len(kept)
+
+    def _hold(self, part: Part) -> None:
+        """The snapshot's end must not take the row for one that the site no longer has."""
+        plan, op, values = _opened(part)
+        if op == SAVE:
+            key = Net(plan.key_width, plan.nested).key(values)
+            with connections[self._using].cursor() as cursor:
+                self._holdings.add(plan.row, [key], cursor)
+
+    def committed(self) -> None:
+        """The transaction has ended well: what it has parked is known, and worth a line each."""
+        if self._told:
+            self._known = self._offset.parked_changes + 1
+        for seq, model, key, words in self._told:
+            logger.warning("%s: parked %d (%s, key %s): %s", self._name, seq, model, key, words)
+        self._told.clear()
+
+
+def of_stream(offset: Offset, using: str) -> Any:
+    """The parked records of the stream whose offset this is, of any epoch."""
+    return Parked.objects.using(using).filter(source_id=offset.source_id, stream=offset.stream)
+
+
+def encoded(part: Part) -> tuple[bytes, bytes]:
+    """The layout and the one record of `part`, as they are stored."""
+    op, index, values = part.records[0]
+    builder = BatchBuilder(part.first_seq, ZERO)
+    builder.add(op, part.header.layout(index), values)
+    batch = builder.build()
+    return batch.header, batch.data
+
+
+def decoded(parked: Parked, headers: Headers) -> Part:
+    """A parked record as the applier writes it. Raises WireError if it is not what was stored."""
+    header, data = bytes(parked.layout), bytes(parked.record)
+    digest = extend(ZERO, header, data)
+    batch = Batch(parked.seq, (Segment(1, len(data)),), False, header, data, ZERO, digest)
+    (segment,) = segments(batch)
+    return Part(headers.get(header, segment.layouts), parked.seq, segment.records)
+
+
+def _opened(part: Part) -> tuple[Plan, int, Sequence[Any]]:
+    op, index, values = part.records[0]
+    return part.header.plan(index), op, values
+
+
+def _first_seq(part: Part) -> int:
+    return part.first_seq
+
+
+def _waits(behind: Behind) -> Refusal:
+    what = "of the same row" if behind.cause is Cause.ROW else "of a row that it depends on"
+    return Refusal(
+        "behind-parked",
+        f"Record {behind.seq} {what} is parked",
+        "Run manage.py oplog_parked retry or drop at central",
+    )
+
+
+def _too_many(count: int, words: str) -> Refusal:
+    return Refusal(
+        "too-many-parked",
+        f"{count} records of this stream are parked, which is as many as may be. {words}",
+        'Mend what they met, then run manage.py oplog_parked retry --all; or raise "PARKED_MAX"',
+    )
