@@ -75,6 +75,17 @@ def add_database_option(parser: CommandParser) -> None:
     )
 
 
+def confirm(question: str, option: str) -> None:
+    """Ask on the terminal. Raises ConfigError if the answer is not yes, or there is nobody to ask.
+
+    `option` is the one that saves the question.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError("There is no terminal to ask on", f"Say {option}. Nothing was changed")
+    if input(f"{question} [yes/no] ").strip().lower() not in ("y", "yes"):
+        raise ConfigError("Not confirmed: nothing was changed")
+
+
 def database(options: Mapping[str, Any]) -> str:
     """The alias that --database names. Raises ConfigError if DATABASES has none of that name."""
     alias = str(options["database"])

@@ -212,6 +212,7 @@ _COLUMNS = {
         Column("seq", _count("seq"), number=True),
         Column("digest", _plain("digest")),
         Column("records", _count("records"), number=True),
+        Column("parked", _count("parked"), number=True),
         Column("met", _meetings, number=True),
         Column("state", _plain("state")),
         Column("seen", _ago("last_seen")),

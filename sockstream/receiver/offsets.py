@@ -53,7 +53,7 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
     instance if another process holds the offset for longer than the lock timeout.
     """
     with transaction.atomic(using=using):
-        _wait_for_locks(using)
+        wait_for_locks(using)
         known = _source(source, using)
         row = _offset(known, hello.stream, using)
         try:
@@ -73,8 +73,11 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
     return outcome
 
 
-def _wait_for_locks(using: str) -> None:
-    """An applier of another process may hold the offset for as long as its group is open."""
+def wait_for_locks(using: str) -> None:
+    """In a transaction: wait for LOCK_WAIT ms at most.
+
+    An applier of another process may hold the offset for as long as its group is open.
+    """
     if connections[using].vendor == "postgresql":
         with connections[using].cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_WAIT:.0f}ms"])

@@ -37,6 +37,7 @@ def _of(row: Offset) -> dict[str, Any]:
         "last_seen": row.source.last_seen,
         "applied_at": row.applied_at,
         "records": row.records_applied,
+        "parked": row.parked,
         "inserts_met": row.inserts_met,
         "updates_missed": row.updates_missed,
         "deletes_missed": row.deletes_missed,

@@ -50,6 +50,7 @@ CENTRAL: dict[str, Any] = {
     "last_seen": NOW - timedelta(hours=7),
     "applied_at": None,
     "records": 98765,
+    "parked": 4321,
     "inserts_met": 1,
     "updates_missed": 2,
     "deletes_missed": 3,
@@ -77,7 +78,7 @@ def test_a_site_s_table() -> None:
 
 def test_central_s_table_with_its_error_in_full() -> None:
     text = shown(Section("central", [CENTRAL]))
-    for word in ("site-a", "98,765", "1/2/3", "7 h ago", "never", "stopped", "[::1]:4711"):
+    for word in ("site-a", "98,765", "4,321", "1/2/3", "7 h ago", "never", "stopped", "[::1]:4711"):
         assert word in text
     assert text.splitlines()[-2:] == [
         "site-a/default: record-refused: UNIQUE constraint failed: [shop].order",

@@ -165,27 +165,28 @@ class Parking:
         What was set aside is tried once more at the end: it may have needed a record after it.
         Raises RecordFault, and database errors that blame no record.
         """
-        before = self.fresh()
+        before = len(self._fresh)
         self._rows.mark()
         meetings = write_halving(parts, write, forget, self, self._using)
-        if len(self._fresh) > len(before):
-            again = sorted((part for part, _ in self._fresh[len(before) :]), key=_first_seq)
-            del self._fresh[len(before) :]
+        if len(self._fresh) > before:
+            again = sorted((part for part, _ in self._fresh[before:]), key=_first_seq)
+            del self._fresh[before:]
             self._rows.take_back()
             self._count -= len(again)
             meetings.add(write_halving(again, write, forget, self, self._using))
         return meetings
 
-    def fresh(self) -> list[Parked]:
-        """What this transaction has set aside, and `keep` has not stored yet."""
-        return [parked for _, parked in self._fresh]
+    def take(self) -> list[Parked]:
+        """What was set aside since this was asked last; it is not stored."""
+        taken = [parked for _, parked in self._fresh]
+        self._fresh.clear()
+        return taken
 
     def keep(self) -> int:
         """Store what was set aside, in the transaction at work; returns how many records."""
-        kept = self.fresh()
         for part, _ in self._fresh:
             self._hold(part)
-        self._fresh.clear()
+        kept = self.take()
         if kept:
             Parked.objects.using(self._using).bulk_create(kept, batch_size=_AT_ONCE)
             self.labels.update(parked.model for parked in kept)
