@@ -162,19 +162,25 @@ class Parking:
     def write(self, parts: Sequence[Part], write: Write, forget: Callable[[], None]) -> Meetings:
         """Write the parts in ever smaller ones, and set aside what is at fault.
 
-        What was set aside is tried once more at the end: it may have needed a record after it.
-        Raises RecordFault, and database errors that blame no record.
+        What was set aside is tried again as long as that makes it fewer: it may have needed a
+        record after it. Raises RecordFault, and database errors that blame no record.
         """
         before = len(self._fresh)
         self._rows.mark()
         meetings = write_halving(parts, write, forget, self, self._using)
-        if len(self._fresh) > before:
-            again = sorted((part for part, _ in self._fresh[before:]), key=_first_seq)
-            del self._fresh[before:]
-            self._rows.take_back()
-            self._count -= len(again)
+        while again := self._take_back(before):
             meetings.add(write_halving(again, write, forget, self, self._using))
+            if len(self._fresh) - before == len(again):
+                break
         return meetings
+
+    def _take_back(self, before: int) -> list[Part]:
+        """What was set aside since then, as if it had not been."""
+        parts = sorted((part for part, _ in self._fresh[before:]), key=_first_seq)
+        del self._fresh[before:]
+        self._rows.take_back()
+        self._count -= len(parts)
+        return parts
 
     def take(self) -> list[Parked]:
         """What was set aside since this was asked last; it is not stored."""
