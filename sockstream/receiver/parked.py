@@ -133,9 +133,10 @@ class _Retry:
         allowed = {model._meta.label_lower: model for model in captured_models(settings())}
         holdings = Holdings(source, stream, using)
         self._headers = Headers(allowed, using)
-        self._writer = Writer(Owners(source, stream, using), holdings, using)
+        self._parking = Parking(source, stream, using, parks=True)
+        owners = Owners(source, stream, using)
+        self._writer = Writer(owners, holdings, using, self._parking.is_parked)
         self._write = checked(self._writer.write, holdings, using)
-        self._parking = Parking(source, stream, using, holdings, parks=True)
 
     def run(self, outcome: Outcome) -> None:
         """Raises SockstreamError."""

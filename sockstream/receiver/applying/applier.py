@@ -76,10 +76,9 @@ class Applier:
         self._allowed = {model._meta.label_lower: model for model in captured_models(own)}
         self._headers = Headers(self._allowed, using)
         owners, holdings = Owners(source, stream, using), Holdings(source, stream, using)
-        self._writer = Writer(owners, holdings, using)
-        self._parking = Parking(
-            source, stream, using, holdings, parks=own.ON_ERROR == "park", limit=own.PARKED_MAX
-        )
+        parks, limit = own.ON_ERROR == "park", own.PARKED_MAX
+        self._parking = Parking(source, stream, using, parks=parks, limit=limit)
+        self._writer = Writer(owners, holdings, using, self._parking.is_parked)
         write, forget = self._writer.write, self._writer.forget
         self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
         self._checked: Write = partial(

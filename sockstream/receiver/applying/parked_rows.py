@@ -71,6 +71,11 @@ class ParkedRows:
         self._since.append((place, name, known))
         place[name] = max(seq, known or 0)
 
+    def has(self, label: str, key: Sequence[Any]) -> bool:
+        """Whether records of the row with a key of these parts are parked."""
+        of_row = self._rows.get(label)
+        return of_row is not None and _packed(key) in of_row
+
     def mark(self) -> None:
         """From here on, what is added can be taken back."""
         self._since.clear()

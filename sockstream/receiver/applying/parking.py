@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from django.db import connections
 from django.utils import timezone
 
 from ...wire.digest import ZERO, extend
@@ -20,11 +19,9 @@ from ...wire.records import BEGIN, INSERT, SAVE, Batch, BatchBuilder, Segment, s
 from ..models import Cause, Offset, Parked
 from .faults import Refusal, blame, can_be_parked
 from .halving import Write, fault_of, write_halving
-from .holdings import Holdings
 from .integrity import is_there
 from .parked_rows import Behind, ParkedRows, names_of, packed_names, unpacked_names
 from .plans import Plan
-from .reduce import Net
 from .steps import Headers
 from .writing import Meetings, Part
 
@@ -45,7 +42,6 @@ class Parking:
         source: str,
         stream: str,
         using: str,
-        holdings: Holdings,
         *,
         parks: bool,
         limit: int | None = None,
@@ -54,7 +50,6 @@ class Parking:
         self.labels: Counter[str] = Counter()
         self._name = f"{source}/{stream}"
         self._using = using
-        self._holdings = holdings
         self._limit = limit
         self._offset: Offset
         self._rows = ParkedRows()
@@ -159,6 +154,10 @@ class Parking:
         self._rows.add(fault.model, names, fault.seq, absent=parked.absent)
         self._fresh.append((part, parked))
 
+    def is_parked(self, label: str, key: Sequence[Any]) -> bool:
+        """Whether the row has parked records, and so stays as it is until they are applied."""
+        return self._rows.has(label, key)
+
     def write(self, parts: Sequence[Part], write: Write, forget: Callable[[], None]) -> Meetings:
         """Write the parts in ever smaller ones, and set aside what is at fault.
 
@@ -190,22 +189,12 @@ class Parking:
 
     def keep(self) -> int:
         """Store what was set aside, in the transaction at work; returns how many records."""
-        for part, _ in self._fresh:
-            self._hold(part)
         kept = self.take()
         if kept:
             Parked.objects.using(self._using).bulk_create(kept, batch_size=_AT_ONCE)
             self.labels.update(parked.model for parked in kept)
             self._told += [(p.seq, p.model, p.key, p.error) for p in kept]
         return len(kept)
-
-    def _hold(self, part: Part) -> None:
-        """The snapshot's end must not take the row for one that the site no longer has."""
-        plan, op, values = _opened(part)
-        if op == SAVE:
-            key = Net(plan.key_width, plan.nested).key(values)
-            with connections[self._using].cursor() as cursor:
-                self._holdings.add(plan.row, [key], cursor)
 
     def committed(self) -> None:
         """The transaction has ended well: what it has parked is known, and worth a line each."""

@@ -13,7 +13,7 @@ the snapshot has not brought (yet) are deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -80,13 +80,19 @@ class _Table:
 
 _NO_NET = Net()
 
+IsParked = Callable[[str, Sequence[Any]], bool]
+"""Whether the row of a model with a key of these parts has parked records."""
+
 
 class Writer:
     """Writes the records of one stream. It holds no transaction and no connection."""
 
-    def __init__(self, owners: Owners, holdings: Holdings, using: str) -> None:
+    def __init__(
+        self, owners: Owners, holdings: Holdings, using: str, is_parked: IsParked | None = None
+    ) -> None:
         self._owners = owners
         self._holdings = holdings
+        self._is_parked = is_parked or (lambda label, key: False)
         self._using = using
         self._references = References(using)
 
@@ -138,10 +144,14 @@ class Writer:
             self._holdings.end(plan.label)
 
     def _sweep(self, plan: Plan, cursor: CursorWrapper) -> None:
-        """Delete the stream's rows that the snapshot has not brought."""
+        """Delete the stream's rows that the snapshot has not brought, if none of it is parked."""
         run = self._run({}, cursor)
         while stale := self._holdings.take_stale(plan.row, cursor):
-            run.delete(plan, stale)
+            spared = [key for key in stale if self._is_parked(plan.label, key)]
+            single = plan.key_width == 1
+            self._holdings.add(plan.row, [k[0] if single else k for k in spared], cursor)
+            if gone := [key for key in stale if not self._is_parked(plan.label, key)]:
+                run.delete(plan, gone)
 
     def _run(self, tables: dict[str, _Table], cursor: CursorWrapper) -> _Run:
         return _Run(tables, self._references, self._holdings, cursor)

@@ -14,7 +14,7 @@ from django.test import override_settings
 from sockstream.receiver.applying.applier import Applied, Retry, Stopped
 from sockstream.receiver.models import Cause, Offset, Parked, State
 from sockstream.receiver.signals import records_applied
-from sockstream.wire.records import INSERT, Batch, Layout
+from sockstream.wire.records import BEGIN, END, INSERT, LOAD, SAVE, UPDATE, Batch, Layout
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.zoo import models as zoo
@@ -153,8 +153,8 @@ def test_references_by_local_keys_by_m2m_and_by_another_field(central: str) -> N
     feed.insert(zoo.Essay(pkid=2, title="hers", author=author))
     feed.insert(zoo.Comment(essay=essay, author=author), zoo.Portrait(author=author, caption=""))
     applier.apply([feed.batch()])
-    # By `code`, central has a row: another one, but the database takes it.
-    feed.insert(zoo.City(country=zoo.Country(code="ch")))
+    # By its code, central has a country: a stranger's, which the database would take.
+    feed.insert(zoo.City(country=zoo.Country(code="ch")), zoo.City(country=bad))
     applier.apply([feed.batch()])
     assert parked(central)[2:] == [
         (5, "reference", 2),
@@ -162,6 +162,7 @@ def test_references_by_local_keys_by_m2m_and_by_another_field(central: str) -> N
         (8, "reference", 2),
         (9, "reference", 2),
         (10, "fault", 0),
+        (11, "reference", 1),
     ]
     assert Parked.objects.using(central).get(seq=10).code == "missing-reference"
     assert essay.readers.through._default_manager.using(central).count() == 1
@@ -266,6 +267,60 @@ def test_constraints_that_postgresql_looks_at_in_the_end(databases: Databases) -
     applier.apply([feed.update(one, two).insert(zoo.Ranked(rank=5), Tree()).batch()])
     assert parked(using) == [(5, "fault", 0)]
     assert zoo.Ranked.objects.using(using).get(id=one.id).rank == 2
+
+
+# Snapshots.
+
+
+def snapshot(feed: Feed, *trees: Tree) -> Feed:
+    """All trees that the site has, as it would send them."""
+    layout = Layout("zoo.tree", ("id",), ("name",))
+    for mark in (BEGIN, LOAD):
+        feed.raw(mark, layout, [])
+    for tree in trees:
+        feed.raw(SAVE, layout, [tree.id.bytes, tree.name])
+    return feed.raw(END, layout, [])
+
+
+def test_a_snapshot_does_not_remove_a_row_whose_records_are_parked(central: str) -> None:
+    kept, gone = Tree(name="kept"), Tree(name="gone")
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(kept, gone).batch()])
+    nul = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
+    layout = Layout("zoo.tree", ("id",), ("name",))
+    applier.apply([feed.raw(UPDATE, layout, [kept.id.bytes, nul]).batch()])
+    applier.apply([snapshot(feed, kept).insert(Branch(tree=kept)).batch()])
+    assert parked(central) == [(3, "fault", 0), (6, "row", 3)]
+    assert Tree.objects.using(central).get().id == kept.id
+    assert Branch.objects.using(central).exists()
+
+
+def test_a_row_that_only_a_snapshot_knows_holds_others_up_if_it_is_missing(central: str) -> None:
+    there = Slot.objects.using(central).create(position=7)
+    passports = Layout("zoo.passport", ("id",), ("holder", "number"))
+    person = zoo.Person(name="fine")
+    taken = zoo.Passport.objects.using(central).create(number="1")
+    feed = Feed().raw(SAVE, passports, [b"p" * 16, None, "1"])
+    slots = Layout("zoo.slot", ("id",), ("position", "name"))
+    feed.insert(person).raw(SAVE, slots, [b"s" * 16, 7, "missing"])
+    feed.raw(SAVE, slots, [there.id.bytes, 2**64 - 1, "there"])
+    feed.applier(central).apply([feed.batch()])
+    absent = Parked.objects.using(central).values_list("seq", "absent")
+    assert dict(absent) == {1: True, 3: True, 4: False}
+    taken.delete()
+
+
+def test_a_mark_of_a_snapshot_is_never_parked(central: str) -> None:
+    """Its end would remove a row that somebody at central refers to."""
+    tree = Tree(name="gone")
+    feed = Feed()
+    feed.applier(central).apply([feed.insert(tree).batch()])
+    Branch.objects.using(central).create(tree_id=tree.id)
+    with pytest.raises(Stopped):
+        feed.applier(central).apply([snapshot(feed).batch()])
+    assert parked(central) == []
+    assert offset(central).seq == 1
 
 
 # Groups in several batches.
