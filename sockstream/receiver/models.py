@@ -34,7 +34,8 @@ class Offset(models.Model):
 
     The row moves in the transaction of the rows it speaks of. Whoever holds an older `fence`
     matches no row any more. `parked` is how many records of the stream are parked, and
-    `parked_changes` how often that changed: who remembers which ones sees that it has to look anew.
+    `parked_changes` how often people retried or dropped some: an applier that remembers which ones
+    there are sees that it has to look anew.
     """
 
     source = models.ForeignKey(Source, models.PROTECT, related_name="offsets")

@@ -14,8 +14,6 @@ from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import F, QuerySet
-from django.db.models.functions import Length
-from django.utils import timezone
 
 from ..conf import settings
 from ..exceptions import SockstreamError
@@ -27,15 +25,14 @@ from .applying.faults import BLAMED, RecordFault, blame, transient, words_of
 from .applying.holdings import Holdings
 from .applying.integrity import checked
 from .applying.owners import Owners
-from .applying.parking import Parking, decoded, of_stream
+from .applying.parking import Parking, of_stream
+from .applying.replaying import Replay, delete
 from .applying.steps import Headers
 from .applying.writing import Meetings, Writer
 from .models import Offset, Parked
 from .offsets import wait_for_locks
 from .signals import records_applied
 
-_TOGETHER_BYTES = 4 << 20
-_AT_ONCE = 500
 _SHOWN = 10
 
 
@@ -116,7 +113,7 @@ def drop(using: str, ids: Collection[int]) -> int:
             with _holding(offset, using) as held:
                 rows = _with_dependents(held, ids, using)
                 require_dependents(rows, ids)
-                _delete(held, rows, using)
+                delete(held, rows, using)
                 _change(held, using, dropped=len(rows))
                 dropped += len(rows)
     return dropped
@@ -132,31 +129,22 @@ class _Retry:
         source, stream = offset.source.name, offset.stream
         allowed = {model._meta.label_lower: model for model in captured_models(settings())}
         holdings = Holdings(source, stream, using)
-        self._headers = Headers(allowed, using)
         self._parking = Parking(source, stream, using, parks=True)
         owners = Owners(source, stream, using)
-        self._writer = Writer(owners, holdings, using, self._parking.is_parked)
-        self._write = checked(self._writer.write, holdings, using)
+        writer = Writer(owners, holdings, using, self._parking.is_parked)
+        self._write = checked(writer.write, holdings, using)
+        self._replay = Replay(offset, self._parking, Headers(allowed, using), writer, using)
 
     def run(self, outcome: Outcome) -> None:
         """Raises SockstreamError."""
+        self._parking.begin(self._offset)
         rows = {row.seq: row for row in self._chosen(outcome)}
-        self._parking.begin(self._offset, without=rows.keys())
-        meetings = Meetings()
-        still: dict[int, Parked] = {}
-        for seqs in self._slices(rows):
-            parts = [decoded(parked, self._headers) for parked in self._of_epoch(seqs)]
-            meetings.add(self._parking.write(parts, self._write, self._writer.forget))
-            still |= {parked.seq: parked for parked in self._parking.take()}
-        applied = [row for seq, row in rows.items() if seq not in still]
-        for seq, parked in still.items():
-            self._note(rows[seq], parked)
-        _delete(self._offset, applied, self._using)
-        _change(self._offset, self._using, applied=len(applied), meetings=meetings)
-        if applied:
-            transaction.on_commit(partial(self._tell, applied), using=self._using)
-        outcome.applied += len(applied)
-        outcome.parked += [rows[seq] for seq in still]
+        done = self._replay.run(rows, self._write)
+        _change(self._offset, self._using, applied=len(done.applied), meetings=done.meetings)
+        if done.applied:
+            transaction.on_commit(partial(self._tell, done.applied), using=self._using)
+        outcome.applied += len(done.applied)
+        outcome.parked += done.parked
 
     def _chosen(self, outcome: Outcome) -> list[Parked]:
         """Raises SockstreamError if one is named that a snapshot has made obsolete."""
@@ -172,36 +160,6 @@ class _Retry:
             )
         outcome.old += len(old)
         return [row for row in rows if row.epoch == epoch]
-
-    def _of_epoch(self, seqs: Collection[int]) -> QuerySet[Parked]:
-        mine = of_stream(self._offset, self._using)
-        found: QuerySet[Parked] = mine.filter(
-            epoch=bytes(self._offset.epoch).hex(), seq__in=seqs
-        ).order_by("seq")
-        return found
-
-    def _slices(self, rows: dict[int, Parked]) -> Iterator[list[int]]:
-        """The numbers, so many together that their records are no burden for the memory."""
-        taken: list[int] = []
-        size = 0
-        for start in range(0, len(rows), _AT_ONCE):
-            some = self._of_epoch(list(rows)[start : start + _AT_ONCE])
-            for seq, length in some.values_list("seq", Length("record")):
-                if taken and size + length > _TOGETHER_BYTES:
-                    yield taken
-                    taken, size = [], 0
-                taken.append(seq)
-                size += length
-        if taken:
-            yield taken
-
-    def _note(self, row: Parked, parked: Parked) -> None:
-        """Why the record stays parked, which may be for another reason than before."""
-        row.retried_at = timezone.now()
-        changed = ("cause", "behind", "absent", "code", "error")
-        for name in changed:
-            setattr(row, name, getattr(parked, name))
-        row.save(using=self._using, update_fields=[*changed, "retried_at"])
 
     def _tell(self, applied: Sequence[Parked]) -> None:
         records_applied.send_robust(
@@ -224,8 +182,8 @@ def _offsets(using: str, ids: Collection[int] | None) -> list[Offset]:
 
 def _with_dependents(offset: Offset, ids: Collection[int] | None, using: str) -> list[Parked]:
     """Those of the stream's parked records, and what waits behind them, in their order."""
-    rows = of_stream(offset, using).select_related("source").order_by("epoch", "seq")
-    rows = list(rows.defer("names", "layout", "record"))
+    mine = of_stream(offset, using).select_related("source").order_by("epoch", "seq")
+    rows = list(mine.defer("names", "layout", "record"))
     if ids is None:
         return rows
     behind: dict[tuple[str, int], list[Parked]] = {}
@@ -267,12 +225,6 @@ def _holding(offset: Offset, using: str) -> Iterator[Offset]:
 
 def _in_words(error: WireError) -> SockstreamError:
     return SockstreamError(error.code, error.words, f"{error.mend}. Nothing was changed")
-
-
-def _delete(offset: Offset, rows: Sequence[Parked], using: str) -> None:
-    keys = [row.pk for row in rows]
-    for start in range(0, len(keys), _AT_ONCE):
-        of_stream(offset, using).filter(pk__in=keys[start : start + _AT_ONCE]).delete()
 
 
 def _change(

@@ -33,6 +33,7 @@ from .integrity import checked
 from .owners import Owners
 from .parking import Parking
 from .progress import Progress, hold, move, note_checking, note_stop
+from .replaying import Replay, of_epoch
 from .steps import Headers, Step, groups, steps
 from .writing import Meetings, Part, Writer
 
@@ -81,9 +82,8 @@ class Applier:
         self._writer = Writer(owners, holdings, using, self._parking.is_parked)
         write, forget = self._writer.write, self._writer.forget
         self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
-        self._checked: Write = partial(
-            self._parking.write, write=checked(write, holdings, using), forget=forget
-        )
+        self._close_look = checked(write, holdings, using)
+        self._checked: Write = partial(self._parking.write, write=self._close_look, forget=forget)
         self._atomic: transaction.Atomic | None = None
         self._open: Progress | None = None
         self._open_labels: Counter[str] = Counter()
@@ -265,6 +265,8 @@ class Applier:
         counts = dict(self._open_labels)
         try:
             with self._transaction(ends=True):
+                if self._looks_closely(progress):
+                    self._try_again(progress)
                 if progress.row.state in (State.CHECKING, State.STOPPED):
                     self._refuse_broken([step.part for step in last])
                 move(progress, self.using)
@@ -280,6 +282,17 @@ class Applier:
         self._open_labels.clear()
         self._written -= progress.records
         self._note_commit(progress, lambda: counts)
+
+    def _try_again(self, progress: Progress) -> None:
+        """What was parked for a row that had not come yet can be applied at the group's end."""
+        mine = of_epoch(progress.row, self.using).filter(seq__gt=progress.row.seq)
+        rows = {row.seq: row for row in mine.defer("names", "layout", "record")}
+        if rows:
+            replay = Replay(progress.row, self._parking, self._headers, self._writer, self.using)
+            done = replay.run(rows, self._close_look)
+            progress.parked -= len(done.applied)
+            progress.meetings.add(done.meetings)
+            self._parking.release(done.applied)
 
     def _hold(self) -> Progress:
         progress = hold(self.source, self.stream, self.fence, self.using)

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from ...wire.digest import ZERO, extend
@@ -58,28 +59,31 @@ class Parking:
         self._fresh: list[tuple[Part, Parked]] = []
         self._told: list[tuple[int, str, str, str]] = []
 
-    def begin(self, offset: Offset, without: Collection[int] = ()) -> None:
-        """A transaction begins that holds the stream's offset.
-
-        `without` are the numbers of parked records that count as not parked.
-        """
+    def begin(self, offset: Offset) -> None:
+        """A transaction begins that holds the stream's offset."""
         self._offset = offset
         self._count = offset.parked
         self._fresh.clear()
         self._told.clear()
         self.labels.clear()
         if self._known != offset.parked_changes:
-            self._rows = self._load(without) if offset.parked else ParkedRows()
-            self._rows.mark()
+            self._rows = self._load() if offset.parked else ParkedRows()
             self._known = offset.parked_changes
 
-    def _load(self, without: Collection[int]) -> ParkedRows:
-        """Those of another epoch wait for nobody: a snapshot has brought their rows anew."""
+    def reload(self, without: Collection[int]) -> None:
+        """Let the records with these numbers, which are stored, count as not parked."""
+        self._rows = self._load(without)
+        self._count -= len(without)
+        self._known = None
+
+    def _load(self, without: Collection[int] = ()) -> ParkedRows:
+        """Those of another epoch hold nobody up: a snapshot has brought their rows anew."""
         found = ParkedRows()
         parked = of_stream(self._offset, self._using).filter(epoch=bytes(self._offset.epoch).hex())
         for seq, label, names, absent in parked.values_list("seq", "model", "names", "absent"):
             if seq not in without:
                 found.add(label, unpacked_names(bytes(names)), seq, absent=absent)
+        found.mark()
         return found
 
     def screen(self, parts: Sequence[Part]) -> Sequence[Part]:
@@ -196,16 +200,22 @@ class Parking:
             self._told += [(p.seq, p.model, p.key, p.error) for p in kept]
         return len(kept)
 
+    def release(self, applied: Collection[Parked]) -> None:
+        """These records, which the transaction had stored, are applied after all."""
+        gone = {parked.seq for parked in applied}
+        self._told = [told for told in self._told if told[0] not in gone]
+        self.labels.subtract(parked.model for parked in applied)
+
     def committed(self) -> None:
         """The transaction has ended well: what it has parked is known, and worth a line each."""
         if self._told:
-            self._known = self._offset.parked_changes + 1
+            self._known = self._offset.parked_changes
         for seq, model, key, words in self._told:
             logger.warning("%s: parked %d (%s, key %s): %s", self._name, seq, model, key, words)
         self._told.clear()
 
 
-def of_stream(offset: Offset, using: str) -> Any:
+def of_stream(offset: Offset, using: str) -> QuerySet[Parked]:
     """The parked records of the stream whose offset this is, of any epoch."""
     return Parked.objects.using(using).filter(source_id=offset.source_id, stream=offset.stream)
 

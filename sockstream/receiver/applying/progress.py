@@ -107,10 +107,7 @@ def move(progress: Progress, using: str) -> None:
         counted |= dict.fromkeys(("error_code", "error", "error_model", "error_key"), "")
         counted |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
     if progress.parked:
-        counted |= {
-            "parked": F("parked") + progress.parked,
-            "parked_changes": F("parked_changes") + 1,
-        }
+        counted["parked"] = F("parked") + progress.parked
     moved = (
         Offset.objects.using(using)
         .filter(

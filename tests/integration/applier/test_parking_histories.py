@@ -277,7 +277,7 @@ def _open_group(central: Central, writes: list[tuple[Any, ...]], *, crash: bool)
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=st.lists(step, min_size=2, max_size=7))
 def test_what_is_not_parked_is_as_at_the_site(

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -193,7 +194,7 @@ def test_what_concerns_the_whole_model_leaves_everything_parked(central: str) ->
 
 
 def test_circles_and_many_records_at_once(central: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parked, "_TOGETHER_BYTES", 500)
+    monkeypatch.setattr("sockstream.receiver.applying.replaying.TOGETHER_BYTES", 500)
     tree = Tree(name="late")
     nul = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
     feed = Feed().raw(INSERT, Layout("zoo.tree", ("id",), ("name",)), [tree.id.bytes, nul])
@@ -276,6 +277,26 @@ def test_two_sites_and_one_of_them_is_retried(central: str) -> None:
     assert parked.retry(central, [mine.pk]).applied == 1
     assert (offset(central).parked, offset(central, "site-b").parked) == (1, 0)
     assert parked.retry(central).applied == 0
+
+
+@pytest.mark.parametrize("using", ["central_sqlite", "central_pg"])
+def test_a_retry_that_is_killed_has_done_nothing(databases: Databases, using: str) -> None:
+    """The process ends itself when all is written and nothing is committed."""
+    databases.clean(using)
+    taken, _ = park_a_family(using)
+    taken.delete()
+    code = (
+        "import os, signal, django; django.setup()\n"
+        "from sockstream.receiver import parked\n"
+        "parked._change = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"parked.retry({using!r})"
+    )
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "tests.settings"}
+    killed = subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert (len(ids(using)), offset(using).parked) == (4, 4)
+    assert not Slot.objects.using(using).exists()
+    assert parked.retry(using).applied == 2
 
 
 # The command.
