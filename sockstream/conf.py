@@ -34,6 +34,7 @@ class Settings:
     RETENTION: timedelta = timedelta(days=7)
     COMPRESS: bool = True
     WINDOW: int = 8 << 20
+    WINDOW_TOTAL: int = 256 << 20
     MAX_FRAME: int = 16 << 20
     HEARTBEAT: float = 10.0
     HANDSHAKE_TIMEOUT: float = 10.0
@@ -41,11 +42,18 @@ class Settings:
     BACKOFF_MAX: float = 60.0
     POLL: float = 0.02
     CONNECTIONS: int = 10_000
+    HANDSHAKES: int = 1_000
+    STREAMS: int = 8
     APPLIERS: int = 4
+    COMMIT_RECORDS: int = 20_000
+    COMMIT_BYTES: int = 4 << 20
+    GROUP_TIMEOUT: float = 60.0
+    STUCK_AFTER: float = 60.0
     RECHECK: float = 60.0
     SESSION_MAX: float = 86_400.0
     ON_ERROR: str = "stop"
     PARKED_MAX: int = 10_000
+    EXPIRY_WARNING: timedelta = timedelta(days=30)
 
 
 _KINDS: dict[str, tuple[type, ...]] = {

@@ -10,6 +10,7 @@ from django.db import connections, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from ..conf import settings
 from ..exceptions import ConfigError
 from ..wire import handshake
 from ..wire.digest import ZERO, Position
@@ -55,6 +56,7 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
     with transaction.atomic(using=using):
         wait_for_locks(using)
         known = _source(source, using)
+        _check_room(known, hello.stream, using)
         row = _offset(known, hello.stream, using)
         try:
             if known.disabled:
@@ -89,6 +91,18 @@ def _source(name: str, using: str) -> Source:
     # A write first: on SQLite, the transaction has to begin with one.
     sources.filter(name=name).update(last_seen=now)
     return sources.get_or_create(name=name, defaults={"first_seen": now, "last_seen": now})[0]
+
+
+def _check_room(source: Source, stream: str, using: str) -> None:
+    """A stream leaves a row behind, and a site names its streams itself."""
+    most = settings().STREAMS
+    streams = set(source.offsets.using(using).values_list("stream", flat=True))
+    if stream not in streams and len(streams) >= most:
+        raise WireError(
+            "too-many-streams",
+            f"The source {source.name} has {len(streams)} streams already",
+            'Raise SOCKSTREAM["STREAMS"] at central if the site has more databases',
+        )
 
 
 def _offset(source: Source, stream: str, using: str) -> Offset:

@@ -43,6 +43,7 @@ CODES: dict[str, Class] = {
     "version-unsupported": Class.PERSON,
     "source-mismatch": Class.PERSON,
     "source-disabled": Class.PERSON,
+    "too-many-streams": Class.PERSON,
     "auth-revoked": Class.PERSON,
     "sender-rewound": Class.PERSON,
     "history-diverged": Class.PERSON,

@@ -148,6 +148,14 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._transport.abort()
 
+    def give_way(self) -> None:
+        """Go at once, for a newer connection."""
+        self._refused = True
+        words = "Too many connections were waiting for their handshake, and it was the oldest"
+        mend = 'If it was a site, it comes back by itself; else raise SOCKSTREAM["HANDSHAKES"]'
+        self._server.refused(self, SockstreamError("too-many-handshakes", words, mend))
+        self.abort()
+
     def _pass_on(self) -> None:
         if data := self._tls.data_to_send():
             self._transport.write(data)

@@ -111,6 +111,7 @@ class Link:
                 return
             match event:
                 case HelloReceived(hello):
+                    self._server.met(self._connection)
                     self._opening = self.loop.create_task(self._open(hello))
                 case Confirmed():
                     self._start()
@@ -199,8 +200,7 @@ class Link:
 
     def _start(self) -> None:
         assert self._queue is not None
-        heartbeat = self._server.limits.heartbeat
-        self._pulse = Pulse(self.name, self._queue, heartbeat, self.loop.time())
+        self._pulse = Pulse(self.name, self._queue, self._server.settings, self.loop.time())
         self._queue.start()
         words = "%s: connected from %s, goes on after %d"
         logger.info(words, self.name, self.address, self.offset)

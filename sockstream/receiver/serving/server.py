@@ -27,6 +27,7 @@ from ...wire.messages import Hello
 from .. import offsets, sources
 from ..applying import faults, progress
 from ..applying.applier import Applier
+from .admission import Admission
 from .connection import Connection
 from .link import LASTING, Link
 from .pool import Pool
@@ -36,7 +37,6 @@ from .windows import Windows
 
 T = TypeVar("T")
 
-_WINDOWS = 32
 _GOODBYES = 3.0
 
 logger = logging.getLogger("sockstream.receiver")
@@ -59,14 +59,14 @@ class Server:
         )
         self.name = socket.gethostname()
         self.own_not_after: datetime = tls.own_not_after(files.cert)
-        self.windows = Windows(settings.WINDOW, _WINDOWS * settings.WINDOW)
+        self.windows = Windows(settings.WINDOW, settings.WINDOW_TOTAL)
         self.pool = Pool(using, settings.APPLIERS)
         self.refusals = Refusals()
         self.loop: asyncio.AbstractEventLoop
         models = captured_models(settings)
         self._schema = fingerprint(describe(model) for model in models)
         self._files = files
-        self._connections: set[Connection] = set()
+        self._admission = Admission(settings)
         self._links: set[Link] = set()
         self._holders: dict[tuple[str, str], Link] = {}
         self._applied: dict[str, int] = {}
@@ -120,28 +120,34 @@ class Server:
             for link in links:
                 link.abandon()
             await asyncio.wait(overs)
-        for connection in list(self._connections):
+        connections = self._admission.all
+        for connection in connections:
             connection.close()
-        if closed := [connection.closed for connection in self._connections]:
+        if closed := [connection.closed for connection in connections]:
             await asyncio.wait(closed, timeout=_GOODBYES)
 
     # What connections and links ask of the server.
 
     def admit(self, connection: Connection) -> bool:
-        """Whether there is room for one more connection."""
+        """Whether there is room for one more connection; an older one may have to give way."""
         if self._draining:
             return False
-        if len(self._connections) >= self.settings.CONNECTIONS:
-            words = f"There are {len(self._connections)} connections already"
-            mend = 'Raise SOCKSTREAM["CONNECTIONS"] if these are all sites'
-            self.refused(connection, SockstreamError("too-many-connections", words, mend))
+        try:
+            gives_way = self._admission.enter(connection)
+        except SockstreamError as error:
+            self.refused(connection, error)
             return False
-        self._connections.add(connection)
+        if gives_way is not None:
+            gives_way.give_way()
         return True
+
+    def met(self, connection: Connection) -> None:
+        """A site has said hello on it."""
+        self._admission.know(connection)
 
     def forget(self, connection: Connection) -> None:
         """The connection is closed."""
-        self._connections.discard(connection)
+        self._admission.forget(connection)
 
     def refused(self, connection: Connection, error: SockstreamError | WireError) -> None:
         """Log a refusal."""
@@ -167,6 +173,7 @@ class Server:
             link,
             self.pool,
             self.loop,
+            self.settings,
         )
 
     def _confirm(self, opened: offsets.Opened, peer: tls.Peer, address: str) -> None:

@@ -18,14 +18,13 @@ from typing import Protocol
 
 from django.db import Error as DatabaseError
 
+from ...conf import Settings
 from ...wire.errors import WireError
 from ...wire.records import Batch
 from ..applying.applier import Applied, Applier
 from ..applying.faults import Fenced, Retry, Stopped, transient
 from .pool import Pool
 
-TOGETHER_BYTES = 4 << 20
-TOGETHER_RECORDS = 20_000
 LONGEST_PAUSE = 10.0
 
 logger = logging.getLogger("sockstream.receiver")
@@ -69,6 +68,7 @@ class StreamQueue:
         listener: Listener,
         pool: Pool,
         loop: asyncio.AbstractEventLoop,
+        settings: Settings,
     ) -> None:
         self.name = name
         self.given = 0
@@ -79,6 +79,7 @@ class StreamQueue:
         self._listener = listener
         self._pool = pool
         self._loop = loop
+        self._settings = settings
         self._changed = threading.Condition()
         self._state = State.IDLE
         self._ending = False
@@ -186,11 +187,11 @@ class StreamQueue:
 
     def _take(self) -> list[Batch]:
         taken: list[Batch] = []
-        size = count = 0
+        most, size, count = self._settings, 0, 0
         while self._queue:
             batch = self._queue[0]
             size, count = size + batch.size, count + batch.count
-            if taken and (size > TOGETHER_BYTES or count > TOGETHER_RECORDS):
+            if taken and (size > most.COMMIT_BYTES or count > most.COMMIT_RECORDS):
                 break
             taken.append(self._queue.popleft())
         return taken

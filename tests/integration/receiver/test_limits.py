@@ -130,7 +130,7 @@ def test_memory_stays_flat(central_db: str, trust: Trust) -> None:
 
 def test_a_group_that_its_site_has_left(central: str, trust: Trust) -> None:
     """Its transaction holds locks. Pings do not help; a site that goes on slowly is let be."""
-    with Central(central, trust, HEARTBEAT=0.2) as running:
+    with Central(central, trust, HEARTBEAT=0.2, GROUP_TIMEOUT=1.2) as running:
         site = running.site()
         site.oplog.add(slots(2), goes_on=True)
         site.connect()

@@ -56,6 +56,13 @@ def dial(running: Central, context: ssl.SSLContext) -> None:
             raise ConnectionResetError("closed")
 
 
+def wait_for_end(connection: socket.socket) -> None:
+    """Wait until central has ended the connection."""
+    connection.settimeout(PATIENCE)
+    with suppress(ConnectionResetError):
+        assert connection.recv(1) == b""
+
+
 def anonymous(trust: Trust) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(trust.ca)
@@ -260,12 +267,39 @@ def test_session_ends_when_it_is_too_old(central_db: str, trust: Trust) -> None:
 
 def test_more_connections_than_allowed(central_db: str, trust: Trust) -> None:
     with Central(central_db, trust, CONNECTIONS=2) as running, others_go_on(running):
-        first = socket.create_connection(running.address, PATIENCE)
-        running_out = socket.create_connection(running.address, PATIENCE)
-        running_out.settimeout(PATIENCE)
-        with first, running_out, suppress(ConnectionResetError):
-            assert running_out.recv(1) == b""
-        running.wait_for_line('Raise SOCKSTREAM["CONNECTIONS"]')
+        with connected(running.site("second")):
+            with socket.create_connection(running.address, PATIENCE) as third:
+                wait_for_end(third)
+            running.wait_for_line('Raise SOCKSTREAM["CONNECTIONS"]')
+        assert not running.said("it was the oldest")
+
+
+@pytest.mark.parametrize("limit", [{"HANDSHAKES": 3}, {"CONNECTIONS": 4}])
+def test_who_says_nothing_gives_way(central_db: str, trust: Trust, limit: dict[str, int]) -> None:
+    """A crowd of strangers keeps no site out, though it holds every place."""
+    with Central(central_db, trust, **limit) as running, others_go_on(running):
+        crowd = [socket.create_connection(running.address, PATIENCE) for _ in range(3)]
+        late = running.site("late")
+        late.oplog.add(slots(1))
+        with connected(late):
+            late.send_all()
+            wait_for_end(crowd[0])
+            running.wait_for_line("it was the oldest")
+        for one in crowd:
+            one.close()
+
+
+def test_more_streams_than_allowed(central_db: str, trust: Trust) -> None:
+    """A site names its streams itself, and each leaves a row behind."""
+    with Central(central_db, trust, STREAMS=2) as running, others_go_on(running):
+        context = running.context("greedy")
+        for name in ("one", "two", "two"):
+            running.site(context=context, stream=name).connect()
+        with pytest.raises(WireError) as caught:
+            running.site(context=context, stream="three").connect()
+        assert caught.value.code == "too-many-streams"
+        running.wait_for_line('Raise SOCKSTREAM["STREAMS"] at central')
+    assert Offset.objects.using(central_db).filter(source__name="greedy").count() == 2
 
 
 def test_the_same_refusal_is_not_said_a_hundred_times(

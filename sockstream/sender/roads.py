@@ -1,0 +1,58 @@
+"""Where roads come from: the address of central, and the certificate files as they are now."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .. import tls
+from ..conf import Settings
+from ..exceptions import ConfigError
+from ..expiry import DailyWarnings, warning
+from ..management import Paths
+from .link import Link
+from .road import Road
+
+
+class Roads:
+    """Makes roads to central at `host` and `port` for the stream of database `using`.
+
+    The files that `find` names are read for each road, so that a renewed certificate is used from
+    the next connection on.
+    """
+
+    def __init__(
+        self, using: str, host: str, port: int, find: Callable[[], Paths], settings: Settings
+    ) -> None:
+        """Raises ConfigError if the files cannot be used."""
+        self._using = using
+        self._address = host, port
+        self._find = find
+        self._settings = settings
+        self._daily = DailyWarnings()
+        self._context()
+
+    def new(self) -> Road:
+        """A road that is not open yet. Raises ConfigError."""
+        silence = 3 * self._settings.HEARTBEAT
+        return Road(self._using, Link(*self._address, self._context(), silence), self._settings)
+
+    def warning(self) -> str:
+        """What there is to say about our certificate's end: once a day, if that is soon; else ""."""
+        now = datetime.now(UTC)
+        try:
+            cert = self._find().cert
+            ends = tls.own_not_after(cert)
+        except ConfigError:
+            # The next road says it, with the mend.
+            return ""
+        words = warning(
+            f"The certificate {cert}", Path(cert).stem, ends, self._settings.EXPIRY_WARNING, now
+        )
+        return words if words and self._daily.is_due(cert, now) else ""
+
+    def _context(self) -> ssl.SSLContext:
+        files = self._find()
+        return tls.client_context(files.ca, files.cert, files.key)
