@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -19,6 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from . import expiry, tls
+from .conf import settings
 from .exceptions import ConfigError
 from .management import UNFINISHED, SockstreamCommand, database, require_migrations, unreachable
 
@@ -41,6 +44,15 @@ class Section:
 
     name: str
     rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """This end's own: its file, when it expires, and a `warning` if that is soon."""
+
+    file: str
+    expires: datetime | None
+    warning: str
 
 
 @dataclass(frozen=True)
@@ -71,12 +83,16 @@ class StatusCommand(SockstreamCommand):
     def run(self, options: dict[str, Any]) -> None:
         only = database(options) if options["database"] else None
         found = sections(only)
+        own = own_certificate()
         if options["json"]:
-            self.stdout.write(as_json(found))
+            self.stdout.write(as_json(found, own))
             return
         file: Any = self.stdout
         width = None if file.isatty() else WIDE
-        show(found, Console(file=file, width=width, no_color=options["no_color"]))
+        console = Console(file=file, width=width, no_color=options["no_color"])
+        show(found, console)
+        if own is not None and own.warning:
+            _print_line(console, own.warning)
 
 
 def sections(only: str | None = None) -> list[Section]:
@@ -109,6 +125,20 @@ def _section(end: _End, only: str | None) -> list[Section]:
     return [Section(end.name, rows)]
 
 
+def own_certificate() -> Certificate | None:
+    """The certificate that SOCKSTREAM["CERT"] names; None if it names none."""
+    given = settings()
+    if not given.CERT:
+        return None
+    try:
+        ends = tls.own_not_after(given.CERT)
+    except ConfigError as error:
+        return Certificate(given.CERT, None, str(error))
+    whose, name = f"The certificate {given.CERT}", Path(given.CERT).stem
+    words = expiry.warning(whose, name, ends, given.EXPIRY_WARNING, timezone.now())
+    return Certificate(given.CERT, ends, words)
+
+
 def _has_table(alias: str, table: str) -> bool:
     try:
         return table in connections[alias].introspection.table_names()
@@ -123,15 +153,15 @@ def _read(report: Callable[[str], list[Row]], alias: str) -> list[Row]:
         raise unreachable(alias, error) from error
 
 
-def as_json(found: Iterable[Section]) -> str:
-    """The sections as one JSON object; docs/status.md lists its keys, which stay as they are."""
-    return json.dumps(
-        {section.name: section.rows for section in found}, indent=2, cls=DjangoJSONEncoder
-    )
+def as_json(found: Iterable[Section], own: Certificate | None = None) -> str:
+    """All of it as one JSON object; docs/status.md lists its keys, which stay as they are."""
+    everything: dict[str, Any] = {section.name: section.rows for section in found}
+    everything["certificate"] = None if own is None else asdict(own)
+    return json.dumps(everything, indent=2, cls=DjangoJSONEncoder)
 
 
 def show(found: Iterable[Section], console: Console) -> None:
-    """Print a table for each end, and below it each error in full."""
+    """Print a table for each end, and below it each error and warning in full."""
     for section in found:
         columns = _COLUMNS[section.name]
         table = Table(title=section.name, title_justify="left")
@@ -144,7 +174,15 @@ def show(found: Iterable[Section], console: Console) -> None:
             console.print("No stream yet.")
         for row in section.rows:
             for line in _error_lines(row):
-                console.print(line, markup=False, highlight=False, soft_wrap=True)
+                _print_line(console, line)
+        # A site with several streams has one certificate.
+        for line in dict.fromkeys(row.get("certificate_warning", "") for row in section.rows):
+            if line:
+                _print_line(console, line)
+
+
+def _print_line(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _error_lines(row: Row) -> Sequence[str]:
@@ -175,6 +213,10 @@ def _ago(key: str) -> Callable[[Row], str]:
         return "never" if at is None else f"{_span((timezone.now() - at).total_seconds())} ago"
 
     return text
+
+
+def _day(key: str) -> Callable[[Row], str]:
+    return lambda row: "?" if row[key] is None else f"{row[key]:%Y-%m-%d}"
 
 
 def _lag(row: Row) -> str:
@@ -218,5 +260,6 @@ _COLUMNS = {
         Column("seen", _ago("last_seen")),
         Column("applied", _ago("applied_at")),
         Column("address", _plain("address")),
+        Column("certificate until", _day("certificate_expires")),
     ),
 }

@@ -42,10 +42,11 @@ class ReadOnlyAdmin(_Admin):
 class SourceAdmin(ReadOnlyAdmin):
     """The sites that central knows. A person may disable one: it is refused from then on."""
 
-    fields = ("name", "disabled", "address", "first_seen", "last_seen", "serial", "fingerprint")
-    readonly_fields = ("name", "address", "first_seen", "last_seen", "serial", "fingerprint")
+    _SEEN = ("address", "first_seen", "last_seen", "serial", "fingerprint", "not_after")
+    fields = ("name", "disabled", *_SEEN)
+    readonly_fields = ("name", *_SEEN)
 
-    list_display = ("name", "disabled", "address", "first_seen", "last_seen", "serial")
+    list_display = ("name", "disabled", "address", "first_seen", "last_seen", "not_after")
     list_filter = ("disabled",)
     search_fields = ("name",)
 

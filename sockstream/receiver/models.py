@@ -23,6 +23,7 @@ class Source(models.Model):
     last_seen = models.DateTimeField()
     serial = models.CharField(max_length=64, default="", blank=True)
     fingerprint = models.CharField(max_length=128, default="", blank=True)
+    not_after = models.DateTimeField("certificate expires", null=True)
     address = models.CharField(max_length=200, default="", blank=True)
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from ..conf import settings
 from ..exceptions import ConfigError
+from ..tls import Peer
 from ..wire import handshake
 from ..wire.digest import ZERO, Position
 from ..wire.errors import WireError
@@ -230,11 +231,12 @@ def leave(opened: Opened, *, using: str) -> None:
     ).update(state=State.IDLE)
 
 
-def touch(source: str, *, serial: int, fingerprint: bytes, address: str, using: str) -> None:
+def touch(source: str, peer: Peer, *, address: str, using: str) -> None:
     """Note the certificate and the address that a known source was seen with."""
     Source.objects.using(using).filter(name=source).update(
         last_seen=timezone.now(),
-        serial=f"{serial:x}",
-        fingerprint=fingerprint.hex(),
+        serial=f"{peer.serial:x}",
+        fingerprint=peer.fingerprint.hex(),
+        not_after=peer.not_after,
         address=address,
     )

@@ -8,7 +8,8 @@ from typing import Any
 from django.utils import timezone
 
 from ..conf import settings
-from .models import Offset, State
+from ..expiry import warning
+from .models import Offset, Source, State
 
 # While a site is connected, it is noted as seen every RECHECK seconds.
 _LOOKS = 3
@@ -33,6 +34,8 @@ def _of(row: Offset) -> dict[str, Any]:
         "digest": bytes(row.digest).hex()[:8],
         "state": _state(row),
         "address": row.source.address,
+        "certificate_expires": row.source.not_after,
+        "certificate_warning": _certificate_warning(row.source),
         "connected_at": row.connected_at,
         "last_seen": row.source.last_seen,
         "applied_at": row.applied_at,
@@ -48,6 +51,14 @@ def _of(row: Offset) -> dict[str, Any]:
         "error_seq": row.error_seq,
         "error_at": row.error_at,
     }
+
+
+def _certificate_warning(source: Source) -> str:
+    if source.not_after is None or source.disabled:
+        return ""
+    whose = f"The certificate of the site {source.name}"
+    within = settings().EXPIRY_WARNING
+    return warning(whose, source.name, source.not_after, within, timezone.now())
 
 
 def _state(row: Offset) -> str:

@@ -49,6 +49,10 @@ class Report:
             self._told = str(error)
             log.warning("%s", error)
 
+    def warn(self, words: str) -> None:
+        """Something is right yet, and will not stay so."""
+        log.warning("%s", words)
+
     def show(self, using: str, state: str, acked: int) -> None:
         """How the stream of database `using` stands; called often."""
 

@@ -40,7 +40,7 @@ class Roads:
         return Road(self._using, Link(*self._address, self._context(), silence), self._settings)
 
     def warning(self) -> str:
-        """What there is to say about our certificate's end: once a day, if that is soon; else ""."""
+        """What to say about our certificate's end: once a day, if that is soon; else ""."""
         now = datetime.now(UTC)
         try:
             cert = self._find().cert

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
 from contextlib import closing
 
 from django.db import InterfaceError, OperationalError, connections
 
 from ..conf import Settings
 from ..exceptions import ConfigError, SockstreamError
+from ..hangup import Hangup
 from ..management import UNFINISHED, Stop, unreachable
 from ..wire.errors import Class, WireError
 from . import oplog
@@ -22,9 +22,10 @@ from .intake import Intake
 from .lease import SNAPSHOT, is_held, lease
 from .report import Report
 from .road import PeerLeft, Road
+from .roads import Roads
 
 DRAIN = 30.0
-_PRUNE_EVERY = 60.0
+_LOOK_AGAIN_EVERY = 60.0
 _ASK_CENTRAL = "If it goes on, read the log of oplog_receive at central"
 
 
@@ -35,23 +36,25 @@ class Service:
         self,
         using: str,
         settings: Settings,
-        make_road: Callable[[], Road],
+        roads: Roads,
         report: Report,
         stop: Stop,
+        hangup: Hangup,
         *,
         once: bool = False,
     ) -> None:
-        """`make_road` gives a road that is not open yet. What it lacks, a ConfigError says."""
         self.using = using
         self.settings = settings
         self.once = once
-        self._make_road = make_road
+        self._roads = roads
         self._report = report
         self._stop = stop
+        self._hangup = hangup
+        self._turning_back = False
         self._backoff = Backoff(settings.BACKOFF_MAX)
         self._acked: int | None = None
         self._stuck_at: int | None = None
-        self._prune_at = 0.0
+        self._look_again_at = 0.0
         self._drained_by: float | None = None
 
     def run(self) -> None:
@@ -83,9 +86,9 @@ class Service:
     def _try_road(self) -> None:
         """Travel until the work is done, or the road is lost; then wait a while."""
         oplog.note_state(self.using, "connecting")
-        asked = None
+        asked, self._turning_back = None, False
         try:
-            road = self._make_road()
+            road = self._roads.new()
         except ConfigError as error:
             self._failed(error)
             self._wait_without_road(time.monotonic() + self._backoff.next())
@@ -96,6 +99,8 @@ class Service:
                 self._travel(road)
             return
         except PeerLeft as left:
+            if self._turning_back:
+                return
             asked = left.retry_after
             self._failed(SockstreamError("link-lost", str(left), _ASK_CENTRAL))
         except (OSError, UnicodeError) as error:  # the latter for a host that is no name
@@ -111,12 +116,15 @@ class Service:
             more = self._step()
             moved = road.advance(leaving=self._leaving(), unfinished=self._intake.numbering)
             self._look_at(road)
+            if self._hung_up():
+                road.leave()
+                continue
             if not (more or moved or self._done(road)):
                 self._wait(road.deadline, road)
         road.leave()
 
     def _wait_without_road(self, deadline: float) -> None:
-        while time.monotonic() < deadline and not self._leaving():
+        while time.monotonic() < deadline and not (self._leaving() or self._hung_up()):
             self._report.show(self.using, "waiting for central", self._acked or 0)
             if not self._step():
                 self._wait(deadline)
@@ -126,11 +134,13 @@ class Service:
         more = self._intake.step()
         if had is None and self._intake.error is not None:
             self._tell(self._intake.error)
-        if time.monotonic() >= self._prune_at:
+        if time.monotonic() >= self._look_again_at:
             if (unfinished := self._unfinished()) is not None:
                 self._report.trouble(unfinished)
             oplog.prune(self.using, self.settings.RETENTION)
-            self._prune_at = time.monotonic() + _PRUNE_EVERY
+            if words := self._roads.warning():
+                self._report.warn(words)
+            self._look_again_at = time.monotonic() + _LOOK_AGAIN_EVERY
         return more
 
     def _unfinished(self) -> SockstreamError | None:
@@ -142,6 +152,7 @@ class Service:
     def _wait(self, deadline: float, road: Road | None = None) -> None:
         """Wait for a commit, for bytes, for a stop, or for `deadline`."""
         reading: list[int] = [] if self._stop.requested else [self._stop.fileno()]
+        reading.append(self._hangup.fileno())
         if (commits := self._intake.fileno()) is not None:
             reading.append(commits)
         if road is not None:
@@ -168,6 +179,14 @@ class Service:
                 self._backoff.reset()
             self._acked = road.acked
         self._report.show(self.using, road.state, road.acked)
+
+    def _hung_up(self) -> bool:
+        """Whether SIGHUP came: then the next road is to be taken at once, with files read anew."""
+        if self._hangup.take():
+            self._turning_back = True
+            self._report.say("SIGHUP: connecting anew, with the certificate files as they are now")
+            return True
+        return False
 
     def _leaving(self) -> bool:
         if self._stop.requested and self._drained_by is None:

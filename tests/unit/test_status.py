@@ -46,6 +46,8 @@ CENTRAL: dict[str, Any] = {
     "digest": "12ab34cd",
     "state": "stopped",
     "address": "[::1]:4711",
+    "certificate_expires": NOW + timedelta(days=400),
+    "certificate_warning": "",
     "connected_at": None,
     "last_seen": NOW - timedelta(hours=7),
     "applied_at": None,

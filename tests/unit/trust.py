@@ -41,12 +41,12 @@ class Trust:
         key.write_bytes(pair.key)
         return cert, key
 
-    def server(self, *hosts: str, made: datetime = NOW, days: int = 30) -> Paths:
+    def server(self, *hosts: str, made: datetime = NOW, days: int = 60) -> Paths:
         """The files of a new server certificate, for localhost if no hosts are given."""
         pair = self.authority.server(hosts or ("localhost", "127.0.0.1"), made, days)
         return self.write(f"server{next(self._files)}", pair)
 
-    def client(self, name: str = "site", *, made: datetime = NOW, days: int = 30) -> Paths:
+    def client(self, name: str = "site", *, made: datetime = NOW, days: int = 60) -> Paths:
         """The files of a new client certificate."""
         return self.write(f"client{next(self._files)}", self.authority.client(name, made, days))
 

@@ -36,7 +36,8 @@ class Connection(asyncio.Protocol):
         self.closed: asyncio.Future[None] = server.loop.create_future()
         self._server = server
         self._loop = server.loop
-        self._tls = SecureChannel(server.context)
+        self._tls = SecureChannel(server.papers.context())
+        self.own_not_after = server.papers.not_after
         self._link: Link | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._closing = False

@@ -188,12 +188,13 @@ class Link:
         )
         if opened.warning is not None:
             logger.warning("%s: %s", self.name, opened.warning)
+        self._server.warn_of_expiry(self.peer)
         self._session.welcome(welcome, now)
         self._beating = self.loop.call_later(welcome.heartbeat, self._beat)
         self.pass_on()
 
     def _seconds_left(self) -> float:
-        ends = min(self.peer.not_after, self._server.own_not_after)
+        ends = min(self.peer.not_after, self._connection.own_not_after)
         left = (ends - datetime.now(UTC)).total_seconds()
         # 0 would mean a session without an end.
         return max(0.001, min(left, self._server.settings.SESSION_MAX))

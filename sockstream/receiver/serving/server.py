@@ -7,9 +7,8 @@ import importlib.util
 import logging
 import random
 import socket
-import ssl
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
@@ -19,7 +18,8 @@ from django.db import Error as DatabaseError
 from ... import tls
 from ...conf import Settings
 from ...exceptions import SockstreamError
-from ...management import Paths, Stop
+from ...hangup import Hangup
+from ...management import Stop
 from ...rows import captured_models, describe, fingerprint
 from ...wire.errors import WireError
 from ...wire.limits import Limits
@@ -29,7 +29,9 @@ from ..applying import faults, progress
 from ..applying.applier import Applier
 from .admission import Admission
 from .connection import Connection
+from .expiry import ExpiryWarnings
 from .link import LASTING, Link
+from .papers import Papers
 from .pool import Pool
 from .refusals import Refusals
 from .streams import StreamQueue
@@ -46,9 +48,9 @@ class Server:
     """What all links share. `serve` returns after a stop was requested and all is in order."""
 
     def __init__(
-        self, context: ssl.SSLContext, files: Paths, using: str, settings: Settings
+        self, papers: Papers, using: str, settings: Settings, hangup: Hangup | None = None
     ) -> None:
-        self.context = context
+        self.papers = papers
         self.using = using
         self.settings = settings
         self.limits = Limits(
@@ -58,14 +60,15 @@ class Server:
             handshake=settings.HANDSHAKE_TIMEOUT,
         )
         self.name = socket.gethostname()
-        self.own_not_after: datetime = tls.own_not_after(files.cert)
         self.windows = Windows(settings.WINDOW, settings.WINDOW_TOTAL)
         self.pool = Pool(using, settings.APPLIERS)
         self.refusals = Refusals()
         self.loop: asyncio.AbstractEventLoop
         models = captured_models(settings)
         self._schema = fingerprint(describe(model) for model in models)
-        self._files = files
+        self._hangup = hangup
+        self._expiry = ExpiryWarnings(settings.EXPIRY_WARNING)
+        self._look_now: asyncio.Event
         self._admission = Admission(settings)
         self._links: set[Link] = set()
         self._holders: dict[tuple[str, str], Link] = {}
@@ -85,13 +88,18 @@ class Server:
             await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=1_024)
             for sock in sockets
         ]
+        self._look_now = asyncio.Event()
         looking = self.loop.create_task(self._look_again())
+        if self._hangup is not None:
+            self.loop.add_reader(self._hangup.fileno(), self._heed, self._hangup)
         await self._asked(stop)
         logger.info("Stopping (%s): what is being applied is finished first", stop.reason)
         looking.cancel()
         for server in servers:
             server.close()
         await self._drain()
+        if self._hangup is not None:
+            self.loop.remove_reader(self._hangup.fileno())
         self.pool.close()
         self.refusals.flush(float("inf"))
         for name, offset in sorted(self._applied.items()):
@@ -179,13 +187,7 @@ class Server:
     def _confirm(self, opened: offsets.Opened, peer: tls.Peer, address: str) -> None:
         """In the pool, before the first batch."""
         offsets.confirm(opened, using=self.using)
-        offsets.touch(
-            opened.source,
-            serial=peer.serial,
-            fingerprint=peer.fingerprint,
-            address=address,
-            using=self.using,
-        )
+        offsets.touch(opened.source, peer, address=address, using=self.using)
 
     async def close_stream(self, opened: offsets.Opened, trouble: WireError | None) -> None:
         """Note how the link has ended, unless a newer one has the stream."""
@@ -210,7 +212,7 @@ class Server:
 
         Raises WireError: why the site may not send.
         """
-        sources.check_certificate(link.peer, self._files)
+        sources.check_certificate(link.peer, self.papers.files)
         await self._take_over(link)
         call = partial(
             offsets.open_stream, link.source, hello, using=self.using, schema=self._schema
@@ -237,10 +239,13 @@ class Server:
     async def _look_again(self) -> None:
         """Now and then: may the sites that are connected go on?"""
         while True:
-            await asyncio.sleep(self.settings.RECHECK)
+            self._expiry.of_ours(self.papers.files.cert, self.papers.not_after)
+            await self._until_next_look()
             self.refusals.flush(self.loop.time())
+            for link in self._links:
+                self.warn_of_expiry(link.peer)
             peers = [link.peer for link in self._links]
-            call = partial(sources.judge, peers, self._files, self.using)
+            call = partial(sources.judge, peers, self.papers.files, self.using)
             try:
                 verdicts = await self._in_pool(call)
             except DatabaseError as error:
@@ -249,6 +254,21 @@ class Server:
             for link in list(self._links):
                 if (verdict := verdicts.get(link.peer)) is not None:
                     link.fail(verdict, f"may not go on: {verdict.code}")
+
+    async def _until_next_look(self) -> None:
+        self._look_now.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._look_now.wait(), self.settings.RECHECK)
+
+    def warn_of_expiry(self, peer: tls.Peer) -> None:
+        """Log it if a site's certificate expires soon; once a day."""
+        self._expiry.of_site(peer)
+
+    def _heed(self, hangup: Hangup) -> None:
+        """SIGHUP: certificates, the list of revoked ones and the sources are looked at anew."""
+        if hangup.take():
+            self.papers.read_again()
+            self._look_now.set()
 
 
 def fenced() -> WireError:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from sockstream.receiver import offsets
 from sockstream.receiver.applying.applier import Fenced
 from sockstream.receiver.models import Offset, Source, State
+from sockstream.tls import Peer
 from sockstream.wire.digest import ZERO
 from sockstream.wire.errors import WireError
 from tests.integration.applier.feed import EPOCH, Feed
@@ -146,6 +147,9 @@ def test_restarts_are_no_clones(central: str) -> None:
 
 def test_touch(central: str) -> None:
     Feed().opened(central)
-    offsets.touch("site-a", serial=255, fingerprint=b"\xab", address="1.2.3.4:5", using=central)
+    ends = timezone.now()
+    peer = Peer("site-a", 255, ends, b"\xab")
+    offsets.touch("site-a", peer, address="1.2.3.4:5", using=central)
     source = Source.objects.using(central).get()
     assert (source.serial, source.fingerprint, source.address) == ("ff", "ab", "1.2.3.4:5")
+    assert source.not_after == ends

@@ -12,8 +12,10 @@ from django.test import override_settings
 
 from sockstream import tls
 from sockstream.conf import settings
+from sockstream.hangup import hangups
 from sockstream.management import Paths, Stop
 from sockstream.receiver.serving.listening import listen
+from sockstream.receiver.serving.papers import Papers
 from sockstream.receiver.serving.server import Server
 from tests.integration.receiver.site import Oplog, Site
 from tests.unit.trust import Trust
@@ -52,7 +54,8 @@ class Central:
         logger.addHandler(self._heard)
         logger.setLevel(logging.DEBUG)
         self._end.callback(logger.removeHandler, self._heard)
-        self.server = Server(tls.server_context(files.ca, cert, key), files, self.using, settings())
+        self.hangup = self._end.enter_context(hangups())
+        self.server = Server(Papers(lambda: files), self.using, settings(), self.hangup)
         self._thread.start()
         return self
 

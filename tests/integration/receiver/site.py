@@ -213,9 +213,10 @@ class Site:
         self.events += self.session.tick(now)
         self._outbound += self.session.data_to_send()
         self._write()
-        writing = [self.sock] if self._outbound else []
         if not self.sock.pending():
-            select.select([self.sock], writing, [], timeout)
+            waiting = select.poll()
+            waiting.register(self.sock, select.POLLIN | (select.POLLOUT if self._outbound else 0))
+            waiting.poll(1000 * timeout)
         self._read()
 
     def _write(self) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
 
-from sockstream import management, tls
+from sockstream import management
 from sockstream.conf import settings
+from sockstream.hangup import Hangup, hangups
 from sockstream.receiver.preflight import require_ready
 from sockstream.receiver.serving.listening import listen, shown
+from sockstream.receiver.serving.papers import Papers
 from sockstream.receiver.serving.server import Server
 
 
@@ -26,14 +29,16 @@ class Command(management.SockstreamCommand):
         management.add_tls_options(parser)
 
     def run(self, options: dict[str, Any]) -> None:
+        with hangups() as hangup:
+            self._receive(options, hangup)
+
+    def _receive(self, options: dict[str, Any], hangup: Hangup) -> None:
         using, own = management.database(options), settings()
         host, port = management.host_and_port(options["bind"], "--bind")
-        files = management.paths(options)
-        context = tls.server_context(files.ca, files.cert, files.key)
-        tls.require_valid(files.cert)
+        papers = Papers(partial(management.paths, options))
         management.start_logging(options["verbosity"])
         require_ready(using, own)
-        server = Server(context, files, using, own)
+        server = Server(papers, using, own, hangup)
         with management.stop_signals() as stop, listen(host, port) as sockets:
             self.stdout.write(f"Listening on {shown(sockets)}")
             self.stdout.flush()

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandParser
 from rich.console import Console
 
-from sockstream import management, tls
+from sockstream import management
 from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
-from sockstream.sender.link import Link
+from sockstream.hangup import Hangup, hangups
 from sockstream.sender.preflight import require_ready
 from sockstream.sender.report import LiveReport, Report
-from sockstream.sender.road import Road
+from sockstream.sender.roads import Roads
 from sockstream.sender.service import Service
 
 
@@ -30,24 +31,17 @@ class Command(management.SockstreamCommand):
         management.add_tls_options(parser)
 
     def run(self, options: dict[str, Any]) -> None:
-        with management.stop_signals() as stop:
-            self._send(options, stop)
+        with management.stop_signals() as stop, hangups() as hangup:
+            self._send(options, stop, hangup)
 
-    def _send(self, options: dict[str, Any], stop: management.Stop) -> None:
+    def _send(self, options: dict[str, Any], stop: management.Stop, hangup: Hangup) -> None:
         using, own = management.database(options), settings()
         host, port = management.host_and_port(options["to"], "--to")
         if not host or not port:
             raise ConfigError(f"--to {options['to']}: no host or no port", "Write HOST:PORT")
         require_ready(using, own)
-        files = management.paths(options)
-        tls.client_context(files.ca, files.cert, files.key)
-
-        def make_road() -> Road:
-            # Read anew, so that a renewed certificate is used from the next connection on.
-            context = tls.client_context(files.ca, files.cert, files.key)
-            return Road(using, Link(host, port, context, silence=3 * own.HEARTBEAT), own)
-
+        roads = Roads(using, host, port, partial(management.paths, options), own)
         report = LiveReport(Console(stderr=True)) if sys.stderr.isatty() else Report()
         with report:
             management.start_logging(options["verbosity"])
-            Service(using, own, make_road, report, stop, once=options["once"]).run()
+            Service(using, own, roads, report, stop, hangup, once=options["once"]).run()
