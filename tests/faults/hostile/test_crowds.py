@@ -90,7 +90,7 @@ def drip(one: socket.socket, byte: int, left: set[socket.socket]) -> None:
 def test_one_key_and_many_connections(ground: Ground) -> None:
     """STREAMS links of one source; a frame that never ends is all that each may have kept."""
     most, frame = Settings().STREAMS, Settings().MAX_FRAME
-    with ExitStack() as crowd, ground.unharmed(most * (frame + 4 * MIB) + 16 * MIB) as watch:
+    with ground.unharmed(most * (frame + 4 * MIB) + 16 * MIB) as watch:
         sites = [ground.site(stream=f"stream-{number}") for number in range(most + 4)]
         refused = 0
         for site in sites:
