@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 ARGS ?=
 # Wagtail brings thirty packages, which nothing else here should lean on.
 APP := $(VENV)-app
+SECONDS ?= 60
 
-.PHONY: help demo test test-all test-app check bench clean
+.PHONY: help demo test test-all test-app check fuzz bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +18,7 @@ help:
 	@echo "make test-all  the same on every Python found here, with every supported Django"
 	@echo "make test-app  Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
 	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
+	@echo "make fuzz      the wire under a coverage-guided fuzzer for SECONDS=60"
 	@echo "make bench     the measurements that the documentation quotes"
 	@echo "make clean     remove what these commands made"
 
@@ -39,11 +41,14 @@ check: $(VENV)/.dev
 	@$(BIN)/mypy
 	@$(BIN)/python -X dev -m pytest $(ARGS)
 
+fuzz: $(VENV)/.fuzz
+	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
 bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(APP) .matrix build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(APP) .matrix .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	rm -rf demo/run sender/*.sqlite3* receiver/*.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -56,6 +61,11 @@ $(VENV)/.test: pyproject.toml $(VENV)/.made
 $(VENV)/.dev: pyproject.toml $(VENV)/.test
 	@echo "Installing the developers' tools into $(VENV)"
 	@$(PIP) install --editable '.[dev]'
+	@touch $@
+
+$(VENV)/.fuzz: pyproject.toml $(VENV)/.test
+	@echo "Installing the fuzzer into $(VENV)"
+	@$(PIP) install --editable '.[fuzz]'
 	@touch $@
 
 $(VENV)/.app: pyproject.toml $(VENV)/.made

@@ -12,19 +12,19 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from sockstream.wire.bounded import survey, unpack_all, unpack_one
+from sockstream.wire.bounded import check_depth, survey, unpack_all, unpack_one
 from sockstream.wire.compression import decompress
 from sockstream.wire.digest import ZERO, extend
 from sockstream.wire.errors import WireError
 from sockstream.wire.frames import FrameReader
 from sockstream.wire.limits import Limits
 from sockstream.wire.messages import Bye, Confirm, Records, pack, unpack
-from sockstream.wire.receiving import BatchReceived, HelloReceived, ReceivingSession
+from sockstream.wire.receiving import BatchReceived, ReceivingSession
 from sockstream.wire.records import Batch, Segment, segments
 from sockstream.wire.sending import SendingSession, Welcomed
 from sockstream.wire.session import Event, Failed, Session, State
 
-from .samples import TAG, chain, hello, welcome
+from .samples import chain, hello, welcome
 
 LIMITS = Limits(frame=64 << 10, first_frame=4 << 10, window=2048, elements=4096, depth=8)
 BYE = "fuzzed"
@@ -80,7 +80,7 @@ def _bodies(reader: FrameReader, pieces: list[bytes]) -> tuple[list[bytes], str]
 def bounded(data: bytes) -> None:
     """One object, several, and reading through without building: bounded, and of one mind."""
     with suppress(WireError):
-        assert unpack_one(data, LIMITS) is unpack_one or data
+        check_depth(unpack_one(data, LIMITS), LIMITS.depth)
     count = data[0] if data else 1
     with suppress(WireError):
         found = unpack_all(data[1:], count, LIMITS)
@@ -152,13 +152,19 @@ def central_in(state: State) -> ReceivingSession:
 
 
 def site_in(state: State) -> SendingSession:
-    """The site's session, brought into this state. It has sent two batches if it could."""
+    """The site's session, brought into this state. Before it leaves, it sends two batches."""
     session = SendingSession(hello(highest_seq=10), LIMITS, 0)
     order = [State.OPENING, State.JUDGING, State.STREAMING, State.LEAVING, State.PARTING]
+
+    def leave() -> None:
+        for batch in BATCHES[:2]:
+            session.send(batch, 0)
+        session.bye(BYE, 0)
+
     steps: list[Callable[[], object]] = [
         lambda: session.receive(pack(welcome(window=LIMITS.window, frame_limit=LIMITS.frame)), 0),
-        lambda: (session.confirm(1, ZERO, 0), [session.send(each, 0) for each in BATCHES[:2]]),
-        lambda: session.bye(BYE, 0),
+        lambda: session.confirm(1, ZERO, 0),
+        leave,
         lambda: session.receive(pack(bye(5)), 0),
     ]
     if state is State.CLOSED:
@@ -229,17 +235,12 @@ class _Central(_Driver):
     def __init__(self, session: ReceivingSession) -> None:
         super().__init__(session)
         self.queue: deque[Batch] = deque()
-        self.greeted = False
-        self.refused = False
 
     def on(self, event: Event) -> None:
-        match event:
-            case HelloReceived():
-                self.greeted = True
-            case BatchReceived(batch):
-                self.queue.append(batch)
-                waiting = sum(each.size for each in self.queue)
-                assert waiting <= LIMITS.window or len(self.queue) == 1
+        if isinstance(event, BatchReceived):
+            self.queue.append(event.batch)
+            waiting = sum(each.size for each in self.queue)
+            assert waiting <= LIMITS.window or len(self.queue) == 1
 
     def welcome(self) -> None:
         if self.session.state is State.JUDGING:
@@ -331,4 +332,3 @@ def sending(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     each.__name__: each for each in (frames, bounded, messages, records, receiving, sending)
 }
-__all__ = ["BATCHES", "CENTRAL_STATES", "LIMITS", "SITE_STATES", "TAG", "TARGETS"]

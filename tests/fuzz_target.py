@@ -1,0 +1,18 @@
+"""One target under atheris, which ends the process: `python -m tests.fuzz_target NAME OPTION...`.
+
+What is imported here is instrumented, so nothing of it may be imported before.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["sockstream.wire"]):
+    from tests.unit.wire.targets import TARGETS
+
+if __name__ == "__main__":
+    name, *options = sys.argv[1:]
+    atheris.Setup([f"fuzz {name}", *options], TARGETS[name])
+    atheris.Fuzz()
