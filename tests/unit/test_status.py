@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from rich.console import Console
 
 from sockstream import status
 from sockstream.status import Section
+from tests.unit.trust import Trust
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "status.md"
 NOW = datetime.now(UTC)
@@ -127,6 +129,41 @@ def test_json() -> None:
     assert found["central"] == []
     assert found["site"][0]["seq"] == 12345
     assert datetime.fromisoformat(found["site"][0]["acked_at"]).tzinfo is not None
+
+
+def test_certificates_that_end_soon() -> None:
+    """One line each, though the site has two streams."""
+    row = {**CENTRAL, "certificate_warning": "The certificate of [site-a] expires in 3 days"}
+    text = shown(Section("central", [row, {**row, "stream": "other"}]))
+    assert text.splitlines()[-1] == row["certificate_warning"]
+    assert text.count("expires in 3 days") == 1
+    assert f"{row['certificate_expires']:%Y-%m-%d}" in text
+    unknown = {**CENTRAL, "certificate_expires": None}
+    assert " ? " in shown(Section("central", [unknown]))
+
+
+def test_this_end_s_own_certificate(tmp_path: Path) -> None:
+    trust = Trust(tmp_path)
+    cert, _ = trust.client(days=10)
+    with override_settings(SOCKSTREAM={"CERT": str(cert)}):
+        own = status.own_certificate()
+        assert own is not None
+        assert "days (on" in own.warning
+        assert own.warning.endswith(f"sockstream certs renew {cert.stem}")
+        found = json.loads(status.as_json([], own))["certificate"]
+        assert found["file"] == str(cert)
+        assert datetime.fromisoformat(found["expires"]) == own.expires
+    with override_settings(SOCKSTREAM={"CERT": str(trust.client(days=31)[0])}):
+        own = status.own_certificate()
+        assert own is not None
+        assert own.warning == ""
+    with override_settings(SOCKSTREAM={"CERT": str(tmp_path / "none.crt")}):
+        own = status.own_certificate()
+        assert own is not None
+        assert own.expires is None
+        assert "does not exist" in own.warning
+    with override_settings(SOCKSTREAM={}):
+        assert status.own_certificate() is None
 
 
 @pytest.mark.parametrize("row", [SITE, CENTRAL], ids=["site", "central"])
