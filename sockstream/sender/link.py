@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from logging.handlers import SocketHandler
 from typing import Any
 
+from .. import tls
 from ..wire import messages
 
 _CHUNK = 256 * 1024
@@ -23,16 +25,32 @@ class Link(SocketHandler):
 
     sock: ssl.SSLSocket | None
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, silence: float) -> None:
-        """`silence`: seconds after which unacknowledged bytes break the connection."""
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        silence: float,
+        check: Callable[[tls.Peer], None] | None = None,
+    ) -> None:
+        """`silence`: seconds after which unacknowledged bytes break the connection.
+
+        `check` raises if who is at the other end is not to be trusted.
+        """
         super().__init__(host, port)
         self.context = context
         self.silence = silence
+        self._check = check
         self._outbound = bytearray()
 
     def connect(self, timeout: float) -> None:
-        """Connect and shake hands within `timeout` seconds for each. Raises OSError."""
+        """Connect and shake hands within `timeout` seconds for each.
+
+        Raises OSError, and what `check` raises.
+        """
         self.sock = self.makeSocket(timeout)
+        if self._check is not None:
+            self._check(tls.peer_identity(self.sock))
 
     def makeSocket(self, timeout: float = 10) -> ssl.SSLSocket:
         """A connected TLS socket, not blocking any more. Raises OSError."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from .. import tls
 from ..conf import Settings
-from ..exceptions import ConfigError
+from ..exceptions import ConfigError, SockstreamError
 from ..expiry import DailyWarnings, warning
 from ..management import Paths
+from ..wire.errors import Class, WireError
 from .link import Link
 from .road import Road
 
@@ -37,7 +38,8 @@ class Roads:
     def new(self) -> Road:
         """A road that is not open yet. Raises ConfigError."""
         silence = 3 * self._settings.HEARTBEAT
-        return Road(self._using, Link(*self._address, self._context(), silence), self._settings)
+        link = Link(*self._address, self._context(), silence, self._check)
+        return Road(self._using, link, self._settings)
 
     def warning(self) -> str:
         """What to say about our certificate's end: once a day, if that is soon; else ""."""
@@ -52,6 +54,13 @@ class Roads:
             f"The certificate {cert}", Path(cert).stem, ends, self._settings.EXPIRY_WARNING, now
         )
         return words if words and self._daily.is_due(cert, now) else ""
+
+    def _check(self, central: tls.Peer) -> None:
+        files = self._find()
+        try:
+            tls.check_revoked(central, files.crl or None, files.ca)
+        except SockstreamError as error:
+            raise WireError(error.code, error.words, error.mend, class_=Class.PERSON) from error
 
     def _context(self) -> ssl.SSLContext:
         files = self._find()

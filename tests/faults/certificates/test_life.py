@@ -202,6 +202,22 @@ def test_a_list_of_revoked_ones_that_appears_meanwhile(folder: Folder) -> None:
         arrives(receiver, sender)
 
 
+def test_a_central_that_is_revoked(folder: Folder) -> None:
+    """Who has its key may pose as central. A site that has the list says nothing to it."""
+    for name in ("localhost", "site"):
+        folder.make(name)
+    with both(folder) as (receiver, sender):
+        crl = folder.trust.revocations([folder.folder / "localhost.crt"])
+        crl.rename(folder.folder / "crl.pem")
+        sender.signal(signal.SIGHUP)
+        sender.wait_for_line("The certificate of 'localhost' .* was revoked on")
+        Slot(name="kept").save(using=PAIR.site)
+        assert len(lines(receiver, "connected from")) == 1
+        assert not is_applied(PAIR)
+        folder.make("localhost")
+        wait_until_applied(PAIR, receiver, sender, within=20)
+
+
 def status(alias: str, folder: Folder, name: str, *options: str) -> str:
     """What `oplog_status` prints at that end."""
     environment = {

@@ -87,6 +87,16 @@ def test_a_window_comes_back_when_its_link_goes(central_db: str, trust: Trust) -
     assert running.server.windows.left == before
 
 
+def test_all_windows_together_are_bounded(central_db: str, trust: Trust) -> None:
+    """Each link gets an eighth of what is left."""
+    total = 2 << 20
+    with Central(central_db, trust, WINDOW=WINDOW, WINDOW_TOTAL=total) as running:
+        taken = [running.site(f"site-{number}").connect().window for number in range(8)]
+    assert taken[0] == total // 8
+    assert taken == sorted(taken, reverse=True)
+    assert sum(taken) <= total
+
+
 def test_ping_flood(central_db: str, trust: Trust) -> None:
     with Central(central_db, trust) as running:
         site = running.site()

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from django.db import connections
 
 from sockstream.receiver.models import Offset
@@ -82,7 +83,18 @@ def test_one_site_with_two_streams(central: str, trust: Trust) -> None:
     assert Offset.objects.using(central).count() == 2
 
 
-def test_queued_batches_share_a_transaction(central: str, trust: Trust) -> None:
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ({}, [(1, 1), (2, 10)]),
+        ({"COMMIT_RECORDS": 4}, [(1, 1), (2, 5), (6, 9), (10, 10)]),
+        ({"COMMIT_BYTES": 1}, [(each, each) for each in range(1, 11)]),
+    ],
+    ids=["default", "records", "bytes"],
+)
+def test_queued_batches_share_a_transaction(
+    central: str, trust: Trust, limit: dict[str, int], expected: list[tuple[int, int]]
+) -> None:
     commits: list[tuple[int, int]] = []
     first_is_in, go_on = threading.Event(), threading.Event()
 
@@ -91,7 +103,7 @@ def test_queued_batches_share_a_transaction(central: str, trust: Trust) -> None:
         first_is_in.set()
         go_on.wait(10)
 
-    with Central(central, trust) as running, listener(hear):
+    with Central(central, trust, **limit) as running, listener(hear):
         site = running.site()
         site.oplog.add([slot(None)])
         with connected(site):
@@ -105,7 +117,7 @@ def test_queued_batches_share_a_transaction(central: str, trust: Trust) -> None:
             site.run(lambda: time.monotonic() > until, "arrived", fill=False)
             go_on.set()
             site.send_all()
-    assert commits == [(1, 1), (2, 10)]
+    assert commits == expected
 
 
 def test_reading_goes_on_while_a_transaction_applies(central: str, trust: Trust) -> None:
