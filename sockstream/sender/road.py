@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from typing import Self
+from typing import NoReturn, Self
 
 from .. import __version__, tls
 from ..conf import Settings
@@ -59,6 +59,8 @@ class Road:
         self._cursor = 0
         self._last_sent_open = False
         self._ahead: deque[records.Batch] = deque()
+        self._unsendable: WireError | None = None
+        self._whole_up_to = 0
         self._noted = 0
         self._note_at = 0.0
 
@@ -198,27 +200,41 @@ class Road:
         try:
             found = handshake.judge_welcome(welcome, at_offset, held.first, held.last, acked=acked)
         except WireError as error:
-            self.session.fail(error, time.monotonic())
-            self._pass_on()
-            raise
+            self._fail(error)
         oplog.note_session(welcome.session, self.using)
         self.warning = found.warning
         self._cursor = found.next_seq
         self.session.confirm(self._cursor, welcome.digest, time.monotonic())
         self.acked, self.central, self.welcomed = welcome.offset, welcome.central, True
+        self._whole_up_to = welcome.offset
+
+    def _fail(self, error: WireError) -> NoReturn:
+        """Tell central, which shows it too, and give up."""
+        self.session.fail(error, time.monotonic())
+        self._pass_on()
+        raise error
 
     def _fill(self, leaving: bool, unfinished: bool) -> bool:
         sent = False
         while self.welcomed and self._may_send(leaving, unfinished):
             batch = self._ahead.popleft()
-            self.session.send(batch, time.monotonic())
+            try:
+                records.verify(batch)
+                self.session.send(batch, time.monotonic())
+            except WireError as error:
+                self._unsendable = error
+                break
             self._last_sent_open = batch.open
+            self._whole_up_to = records.last_group_end(batch, self._whole_up_to)
             self._pass_on()
             sent = True
+        if self._unsendable is not None and self.acked >= self._whole_up_to:
+            # Only now: central drops what it has not begun to apply when it hears of an error.
+            self._fail(self._unsendable)
         return sent
 
     def _may_send(self, leaving: bool, unfinished: bool) -> bool:
-        if leaving and not self._last_sent_open:
+        if self._unsendable is not None or (leaving and not self._last_sent_open):
             return False
         if not self._ahead:
             self._read_ahead(unfinished)

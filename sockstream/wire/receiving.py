@@ -9,7 +9,7 @@ from . import session
 from .errors import WireError
 from .limits import Limits
 from .messages import Ack, Bye, Confirm, Error, Hello, Message, Progress, Records, Refuse, Welcome
-from .records import Batch, digest_at
+from .records import Batch, digest_at, last_group_end
 from .session import AT_CENTRAL, Session, State
 
 Event = session.Event
@@ -189,7 +189,7 @@ class ReceivingSession(Session):
         self._received += batch.size
         self._check_chain(batch)
         self._next_seq, self._digest = batch.last_seq + 1, batch.digest_after
-        self._group_end = _last_group_end(batch, self._group_end)
+        self._group_end = last_group_end(batch, self._group_end)
         return [BatchReceived(batch, batch.size)]
 
     def _check_chain(self, batch: Batch) -> None:
@@ -217,11 +217,3 @@ class ReceivingSession(Session):
             self._close_with(Bye("goodbye", self._offset, 0))
         elif self.state is State.PARTING and self._offset >= self._last_to_apply:
             self.state = State.CLOSED
-
-
-def _last_group_end(batch: Batch, before: int) -> int:
-    if not batch.open:
-        return batch.last_seq
-    if len(batch.segments) == 1:
-        return before
-    return batch.last_seq - batch.segments[-1].count

@@ -248,14 +248,7 @@ def segments(batch: Batch, limits: Limits = DEFAULT) -> Iterator[DecodedSegment]
     The digest of the last one is compared before anything is handed out.
     Raises WireError: digest-mismatch, bad-batch, bad-record or bad-frame.
     """
-    parts = list(_parts(batch))
-    if parts[-1][1] != batch.digest_after:
-        raise WireError(
-            "digest-mismatch",
-            f"The records {batch.first_seq} to {batch.last_seq} are not what was numbered",
-            "Compare the oplog's rows of these numbers with a backup",
-            batch.first_seq,
-        )
+    parts = _verified(batch)
     header = _header(batch.header)
     first_seq = batch.first_seq
     for number, (segment, (part, digest)) in enumerate(zip(batch.segments, parts, strict=True), 1):
@@ -265,6 +258,20 @@ def segments(batch: Batch, limits: Limits = DEFAULT) -> Iterator[DecodedSegment]
         ends_group, cut = not (is_last and batch.open), is_last and batch.cut
         yield DecodedSegment(first_seq, last_seq, digest, header.layouts, records, ends_group, cut)
         first_seq = last_seq + 1
+
+
+def verify(batch: Batch) -> None:
+    """Hash a batch, but unpack nothing. Raises WireError digest-mismatch or bad-batch."""
+    _verified(batch)
+
+
+def last_group_end(batch: Batch, before: int) -> int:
+    """The last record of the last group that ends in the batch; `before` if none does."""
+    if not batch.open:
+        return batch.last_seq
+    if len(batch.segments) == 1:
+        return before
+    return batch.last_seq - batch.segments[-1].count
 
 
 def digest_at(batch: Batch, seq: int) -> bytes | None:
@@ -280,6 +287,19 @@ def digest_at(batch: Batch, seq: int) -> bytes | None:
         if last == seq:
             return digest
     return None
+
+
+def _verified(batch: Batch) -> list[tuple[bytes, bytes]]:
+    parts = list(_parts(batch))
+    if parts[-1][1] != batch.digest_after:
+        raise WireError(
+            "digest-mismatch",
+            f"The records {batch.first_seq} to {batch.last_seq} are not what was numbered",
+            "Restore the oplog's row of these numbers from a backup, "
+            "or make a new snapshot of the site",
+            batch.first_seq,
+        )
+    return parts
 
 
 def _parts(batch: Batch) -> Iterator[tuple[bytes, bytes]]:
