@@ -3,3 +3,4 @@
 from __future__ import annotations
 
 from tests.ends import certificates  # noqa: F401
+from tests.integration.receiver.conftest import trust  # noqa: F401
