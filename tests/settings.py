@@ -92,7 +92,12 @@ if importlib.util.find_spec("sockstream.receiver.checks"):
 
 # Tables made from the models as they are: no migrations of the test models to keep, and quicker.
 # Such tables are made first, and may point to none that a migration makes.
-MIGRATION_MODULES = {"auth": None, "contenttypes": None, "zoo": None, "zoo_pg": None}
+MIGRATION_MODULES: dict[str, str | None] = {
+    "auth": None,
+    "contenttypes": None,
+    "zoo": None,
+    "zoo_pg": None,
+}
 
 SOCKSTREAM: dict[str, Any] = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}
 SOCKSTREAM |= json.loads(os.environ.get("SOCKSTREAM_TEST_SETTINGS", "{}"))

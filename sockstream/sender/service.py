@@ -159,6 +159,8 @@ class Service:
             reading.append(road.fileno())
         writing = [road.fileno()] if road is not None and road.unsent else []
         deadline = min(deadline, time.monotonic() + self._report.every)
+        if self._drained_by is not None:
+            deadline = min(deadline, self._drained_by)
         while (left := deadline - time.monotonic()) > 0 and not self._intake.ready():
             most = left if self._intake.interval is None else min(left, self._intake.interval)
             if any(select.select(reading, writing, [], most)):
