@@ -106,6 +106,8 @@ class World:
         if end is self.receiver:
             self.receiver.wait_until_listening()
         wait_until_applied(self.pair, self.sender, self.receiver)
+        for each in (self.sender, self.receiver):
+            assert "although it had acked" not in each.log, "acked before the commit"
         if self.session:
             assert (self.offset.session, self.offset.confirmed) == (self.session, True)
         self.seq, self.written, self.session = self.offset.seq, 0, 0
