@@ -32,6 +32,7 @@ class Settings:
     GROUP_RECORDS: int = 100_000
     MAX_RECORD: int = 15 << 20
     RETENTION: timedelta = timedelta(days=7)
+    OPLOG_MAX_BYTES: int = 10 << 30
     COMPRESS: bool = True
     WINDOW: int = 8 << 20
     WINDOW_TOTAL: int = 256 << 20

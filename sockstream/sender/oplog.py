@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import F, Min, Q
+from django.db.models import F, Min, Q, Sum
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from ..exceptions import SockstreamError
@@ -212,6 +213,23 @@ def _prune_some(using: str, before: datetime) -> int:
         count, _ = Batch.objects.using(using).filter(last_seq__lte=last[-1]).delete()
         Stream.objects.using(using).filter(id=1).update(pruned_seq=last[-1])
     return count
+
+
+def size(using: str) -> int:
+    """How many bytes the records take that the oplog holds, acked ones too."""
+    found = Batch.objects.using(using).aggregate(size=Sum(Length("data")))
+    return int(found["size"] or 0)
+
+
+def too_large(using: str, most: int) -> SockstreamError | None:
+    """What there is to say if the oplog has grown beyond `most` bytes."""
+    if size(using) <= most:
+        return None
+    return SockstreamError(
+        "oplog-large",
+        f"The oplog of database {using!r} holds more than OPLOG_MAX_BYTES ({most} bytes)",
+        "Nothing is dropped: see that central takes it, or that the disk has room",
+    )
 
 
 def backlog(using: str) -> tuple[int, int]:

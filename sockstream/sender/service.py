@@ -55,6 +55,7 @@ class Service:
         self._acked: int | None = None
         self._stuck_at: int | None = None
         self._look_again_at = 0.0
+        self._too_large = False
         self._drained_by: float | None = None
 
     def run(self) -> None:
@@ -138,6 +139,7 @@ class Service:
             if (unfinished := self._unfinished()) is not None:
                 self._report.trouble(unfinished)
             oplog.prune(self.using, self.settings.RETENTION)
+            self._look_at_size()
             if words := self._roads.warning():
                 self._report.warn(words)
             self._look_again_at = time.monotonic() + _LOOK_AGAIN_EVERY
@@ -148,6 +150,12 @@ class Service:
         if not oplog.stream(self.using).snapshot or is_held(self.using, SNAPSHOT):
             return None
         return SockstreamError("snapshot-unfinished", UNFINISHED)
+
+    def _look_at_size(self) -> None:
+        error = oplog.too_large(self.using, self.settings.OPLOG_MAX_BYTES)
+        if error is not None and not self._too_large:
+            self._report.trouble(error)
+        self._too_large = error is not None
 
     def _wait(self, deadline: float, road: Road | None = None) -> None:
         """Wait for a commit, for bytes, for a stop, or for `deadline`."""

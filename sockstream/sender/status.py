@@ -8,6 +8,8 @@ from typing import Any
 from django.db.models import Min
 from django.utils import timezone
 
+from ..conf import settings
+from . import oplog
 from .lease import SNAPSHOT, is_held
 from .models import Batch, Capture, Stream
 
@@ -34,6 +36,8 @@ def report(using: str) -> list[dict[str, Any]]:
             "backlog": captured + unacked,
             "lag": _lag(using, row.acked_seq, captured),
             "pruned": row.pruned_seq,
+            "oplog_bytes": (held := oplog.size(using)),
+            "oplog_large": held > settings().OPLOG_MAX_BYTES,
             "snapshot": _snapshot(using, row),
             "peer": row.peer,
             "running": running,

@@ -22,6 +22,7 @@ from tests.ends import (
     wait_until,
     wait_until_applied,
 )
+from tests.servers import HOST, free_port
 
 PASSES, ROWS = 3, 4
 
@@ -97,4 +98,27 @@ def test_a_row_that_is_gone_stops_the_stream_before_it(
         second.save(using=pair.site, force_insert=True)
         wait_until_applied(pair, sender, receiver)
     assert compare([Question], pair.site, pair.central) == []
+    connections[pair.central].close()
+
+
+@pytest.mark.parametrize("pair", [PAIRS["sqlite-sqlite"]], ids=["sqlite"], indirect=True)
+def test_an_oplog_that_grows_and_grows_is_told_and_nothing_is_dropped(
+    pair: Pair, certificates: Certificates
+) -> None:
+    number(pair)
+    address = f"{HOST}:{free_port()}"
+    sender = SenderProcess(pair.site, certificates, address, settings={"OPLOG_MAX_BYTES": 100})
+    with sender:
+        sender.wait_for_line(r"holds more than OPLOG_MAX_BYTES \(100 bytes\)\. Nothing is dropped")
+        sender.wait_for_line("Nothing listens")
+        Question(text="meanwhile", published_at=timezone.now()).save(using=pair.site)
+        seq = PASSES * ROWS + 1
+        wait_until(lambda: position(pair)[0] == seq, "numbered")
+        central = ReceiverProcess(pair.central, certificates)
+        central.port = int(address.rpartition(":")[2])
+        with central:
+            wait_until_applied(pair, sender, central)
+            assert sender.stop() == 0
+    assert Question.objects.using(pair.central).count() == seq
+    assert len([line for line in sender.lines if "OPLOG_MAX_BYTES" in line]) == 1
     connections[pair.central].close()

@@ -32,6 +32,8 @@ SITE: dict[str, Any] = {
     "backlog": 350,
     "lag": 3.2,
     "pruned": 1000,
+    "oplog_bytes": 200_000,
+    "oplog_large": False,
     "peer": "central.example.org",
     "running": True,
     "state": "connected",
