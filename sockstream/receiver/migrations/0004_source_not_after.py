@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("sockstream_receiver", "0002_holdings")]
+    dependencies = [("sockstream_receiver", "0003_parked")]
 
     operations = [
         migrations.AddField(
