@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TypeVar
 
+from django.db import Error as DatabaseError
 from django.db import connections
 
 T = TypeVar("T")
@@ -50,6 +51,9 @@ class Pool:
                 return
             try:
                 result = function()
+            except DatabaseError as error:
+                self.drop_connection()
+                future.set_exception(error)
             except BaseException as error:  # noqa: BLE001 -- it goes to whoever waits for it
                 future.set_exception(error)
             else:
@@ -77,6 +81,14 @@ class Pool:
         finally:
             with self._changed:
                 self._at_work += 1
+
+    def drop_connection(self) -> None:
+        """In a turn or a call: the database failed, so the next one begins with a new connection.
+
+        One that still answers may be of no use. A session that began while the database was
+        read-only, say, stays so.
+        """
+        connections[self._using].close()
 
     def close(self) -> None:
         """Finish what is queued, end the threads, and wait for them."""

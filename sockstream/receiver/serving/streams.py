@@ -137,6 +137,7 @@ class StreamQueue:
         try:
             self._work()
         except Retry as error:
+            self._pool.drop_connection()
             self._pause_or_lose(error)
         except Stopped as stopped:
             self._finish_with(self._listener.on_stopped, stopped)

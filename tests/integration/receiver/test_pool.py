@@ -1,0 +1,77 @@
+"""The threads that use central's database."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.db import Error as DatabaseError
+from django.db import connections, transaction
+
+from sockstream.receiver.serving.pool import Pool
+from tests.databases import Databases
+from tests.integration.receiver.central import Central
+from tests.integration.receiver.site import connected, slots
+from tests.unit.trust import Trust
+from tests.zoo.models import Slot
+
+READ_ONLY = {
+    "sqlite": "PRAGMA query_only = ON",
+    "postgresql": "SET default_transaction_read_only = on",
+}
+
+THREADS_OF_ONE_APPLIER = 6
+
+
+@pytest.fixture
+def pool(central: str) -> Iterator[Pool]:
+    running = Pool(central, 1)
+    yield running
+    running.close()
+
+
+def make_read_only(using: str) -> None:
+    """This thread's session, as one that began while the whole database was so."""
+    with connections[using].cursor() as cursor:
+        cursor.execute(READ_ONLY[connections[using].vendor])
+
+
+def test_a_session_that_cannot_write_is_not_used_again(pool: Pool, central: str) -> None:
+    def write() -> None:
+        with transaction.atomic(using=central):
+            Slot.objects.using(central).create()
+
+    def write_read_only() -> None:
+        make_read_only(central)
+        write()
+
+    with pytest.raises(DatabaseError, match=r"read-?only"):
+        pool.call(write_read_only).result(20)
+    # More often than there are threads.
+    for _ in range(10):
+        pool.call(write).result(20)
+    assert Slot.objects.using(central).count() == 10
+
+
+def test_a_stream_goes_on_after_it(databases: Databases, trust: Trust) -> None:
+    databases.clean("central_pg")
+    everybody = threading.Barrier(THREADS_OF_ONE_APPLIER)
+
+    def make_each_read_only() -> None:
+        make_read_only("central_pg")
+        everybody.wait(20)
+
+    with (
+        Central("central_pg", trust, APPLIERS=1) as running,
+        connected(running.site()) as site,
+    ):
+        site.oplog.add(slots(1))
+        site.send_all()
+        pool = running.server.pool
+        for future in [pool.call(make_each_read_only) for _ in range(THREADS_OF_ONE_APPLIER)]:
+            future.result(20)
+        site.oplog.add(slots(3))
+        site.send_all()
+        assert running.said("the database failed, trying again")
+    assert Slot.objects.using("central_pg").count() == 4
