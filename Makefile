@@ -5,11 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 ARGS ?=
+# For `make faults`: how long on each database, and the seed that repeats a run.
+MINUTES ?= 2
+SEED ?=
 # Wagtail brings thirty packages, which nothing else here should lean on.
 APP := $(VENV)-app
 SECONDS ?= 60
 
-.PHONY: help demo test test-all test-app check fuzz bench clean
+.PHONY: help demo test test-all test-app faults fuzz check bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -17,6 +20,7 @@ help:
 	@echo "make test      every test, on SQLite, PostgreSQL and MariaDB if it is installed"
 	@echo "make test-all  the same on every Python found here, with every supported Django"
 	@echo "make test-app  Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
+	@echo "make faults    kills, cuts, dead lines and databases in trouble under load: MINUTES=30 SEED=..."
 	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
 	@echo "make fuzz      the wire under a coverage-guided fuzzer for SECONDS=60"
 	@echo "make bench     the measurements that the documentation quotes"
@@ -34,6 +38,9 @@ test-all:
 test-app:
 	@$(MAKE) --no-print-directory VENV=$(APP) $(APP)/.app
 	@$(APP)/bin/python -m pytest tests/third_party $(ARGS)
+
+faults: $(VENV)/.test
+	@$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 check: $(VENV)/.dev
 	@$(BIN)/ruff format --check .

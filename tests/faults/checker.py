@@ -83,8 +83,11 @@ class Reader(threading.Thread):
                 self.found.append(f"question {text} has {choices} choices")
 
 
-def check_whole(pair: Pair, writers: list[Writer]) -> None:
-    """Compare central with the site, with what the writers say, and with its own counts."""
+def check_whole(pair: Pair, writers: list[Writer]) -> int:
+    """Compare central with the site, with what the writers say, and with its own counts.
+
+    Returns how many records there were. Raises AssertionError.
+    """
     assert compare(shared_models(pair), pair.site, pair.central) == []
     there = set(Question.objects.using(pair.central).values_list("text", flat=True))
     assert there == set().union(*(writer.expected for writer in writers))
@@ -92,6 +95,7 @@ def check_whole(pair: Pair, writers: list[Writer]) -> None:
     assert offset.records_applied == offset.seq
     met = (offset.inserts_met, offset.updates_missed, offset.deletes_missed)
     assert met == (0, 0, 0)
+    return offset.seq
 
 
 def check_logs(ends: Iterable[End]) -> None:

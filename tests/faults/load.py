@@ -40,10 +40,14 @@ class Undone(Exception):
 class Writer:
     """The process. `committed` and `deleted` are the names of questions, as it says them."""
 
-    def __init__(self, alias: str, number: int, seed: int) -> None:
+    def __init__(
+        self, alias: str, number: int, seed: int, *, longest_pause: float = LONGEST_PAUSE
+    ) -> None:
+        """`longest_pause`: seconds between two transactions, at most."""
         self.alias = alias
         self.number = number
         self.seed = seed
+        self.longest_pause = longest_pause
         self.committed: list[str] = []
         self.deleted: set[str] = set()
         self.errors: list[str] = []
@@ -51,7 +55,7 @@ class Writer:
     def __enter__(self) -> Self:
         program = [sys.executable, "-m", "tests.faults.load"]
         self._process = subprocess.Popen(
-            [*program, self.alias, str(self.number), str(self.seed)],
+            [*program, self.alias, str(self.number), str(self.seed), str(self.longest_pause)],
             env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": "."},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -247,7 +251,7 @@ def furnish(using: str, writers: int) -> None:
 
 def main() -> None:
     """Write until the standard input is closed."""
-    alias, writer, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    alias, writer, seed, pause = sys.argv[1], *map(int, sys.argv[2:4]), float(sys.argv[4])
     django.setup()
     options = connections[alias].settings_dict["OPTIONS"]
     if connections[alias].vendor == "sqlite":
@@ -259,7 +263,7 @@ def main() -> None:
     while not ended.is_set():
         sys.stdout.write(load.transact() + "\n")
         sys.stdout.flush()
-        time.sleep(load.random.uniform(0, LONGEST_PAUSE))
+        time.sleep(load.random.uniform(0, pause))
 
 
 def _await_end(ended: threading.Event) -> None:

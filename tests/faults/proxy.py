@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.faults.flows import Direction, Flow, Treatment, Tunnel
-from tests.servers import HOST
+from tests.servers import HOST, free_port
 
 _CONNECT_WITHIN = 1.0
 _LONGEST_WAIT = 60.0
@@ -37,14 +37,14 @@ class Proxy:
     def __init__(self, target: Address, seed: int = 0) -> None:
         self.target = target
         self.counts: Counter[str] = Counter()
-        self.cuts = threading.Semaphore(0)
-        """Released at each cut that `cut_after` has asked for."""
         self._draw = random.Random(seed)
         self._treatments = {way: Treatment() for way in Direction}
+        self._cuts: dict[Direction, threading.Event] = {}
         self._tunnels: list[Tunnel] = []
         self._twins = self._refusing = self._ended = False
         self._lock = threading.Lock()
-        self._listener = socket.create_server((HOST, 0), backlog=128)
+        # A port that the system chose would not be kept while nobody listens.
+        self._listener = socket.create_server((HOST, free_port()), backlog=128)
         self._listener.setblocking(False)
         self._wake, self._woken = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
@@ -92,13 +92,15 @@ class Proxy:
                 tunnel.cut(reset=reset)
             return len(self._tunnels)
 
-    def cut_after(self, size: int, way: Direction) -> None:
+    def cut_after(self, size: int, way: Direction) -> threading.Event:
         """End the connection on which the next `size` bytes in this direction have passed.
 
-        Both peers see the end of the stream right there; `cuts` is released when it happens.
+        Both peers see the end of the stream right there. Returns what is set when it happens.
         """
         with self._changing():
             self._treatments[way].cut_after = size
+            self._cuts[way] = threading.Event()
+            return self._cuts[way]
 
     def flip_bit(self, way: Direction) -> None:
         """Turn one bit over in what comes next in this direction."""
@@ -110,7 +112,7 @@ class Proxy:
         """Nobody listens: new connections are refused, those that are there go on."""
         with self._changing():
             self._refusing = True
-            # On Linux it keeps its port, and may listen again.
+            # On Linux the socket keeps its port, and may listen again.
             self._listener.shutdown(socket.SHUT_RD)
         try:
             yield
@@ -221,15 +223,12 @@ class Proxy:
         if self._listener in readable and not self._refusing:
             self._accept()
         now = time.monotonic()
-        asked = self._cuts_asked()
         for tunnel in self._tunnels:
             tunnel.pump(now, readable, writable)
         self._tunnels = [tunnel for tunnel in self._tunnels if not tunnel.closed]
-        for _ in range(asked - self._cuts_asked()):
-            self.cuts.release()
-
-    def _cuts_asked(self) -> int:
-        return sum(one.cut_after is not None for one in self._treatments.values())
+        for way, done in self._cuts.items():
+            if self._treatments[way].cut_after is None:
+                done.set()
 
     def _flows(self) -> Iterator[Flow]:
         for tunnel in self._tunnels:

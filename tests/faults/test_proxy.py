@@ -150,10 +150,10 @@ def test_cut_by_fin(server: Server, client: socket.socket, proxy: Proxy) -> None
 
 @pytest.mark.parametrize("size", [1, 4_095, 100_000])
 def test_cut_after_exactly(size: int, server: Server, client: socket.socket, proxy: Proxy) -> None:
-    proxy.cut_after(size, UP)
+    cut = proxy.cut_after(size, UP)
     threading.Thread(target=client.sendall, args=[bytes(200_000)], daemon=True).start()
     assert len(read(server.take(), 200_000)) == size
-    assert proxy.cuts.acquire(timeout=WITHIN)
+    assert cut.wait(WITHIN)
     with dialled(proxy) as another:
         another.sendall(b"again")
         assert read(server.take(1), 5) == b"again", "it was for one connection"
@@ -161,11 +161,13 @@ def test_cut_after_exactly(size: int, server: Server, client: socket.socket, pro
 
 def test_refusing(server: Server, client: socket.socket, proxy: Proxy) -> None:
     server.take()
+    address = proxy.address
     with proxy.refusing():
         with pytest.raises(ConnectionRefusedError):
             dialled(proxy)
         client.sendall(b"still there")
         assert read(server.take(), 11) == b"still there"
+    assert proxy.address == address
     with dialled(proxy) as another:
         another.sendall(b"back")
         assert read(server.take(1), 4) == b"back"

@@ -1,0 +1,193 @@
+"""The pair under test: a site's sender, a proxy, and behind it two receivers on one database.
+
+A supervisor starts again what has ended, as systemd would. It ends the run if an end went without a
+reason, or not in good order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from django.db import connections
+
+from tests.databases import Pair
+from tests.ends import POLL, Certificates, End, ReceiverProcess, SenderProcess, position
+from tests.faults.proxy import Address, Proxy
+from tests.servers import HOST
+
+# A dead line is noticed after three of these.
+HEARTBEAT = 0.5
+TIMES = {"HEARTBEAT": HEARTBEAT, "HANDSHAKE_TIMEOUT": 3.0, "CONNECT_TIMEOUT": 3.0}
+# So small that many groups take several.
+BATCH_RECORDS = 20
+# What waits for a lock on SQLite gives up, rather than that nothing ever fails.
+SQLITE_WAIT_MS = 300
+LOCKED_OUT = "Another oplog_send runs"
+WITHOUT_POWERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+"""How root's processes are kept out of files that they may not write."""
+
+
+class Rig:
+    """Runs both ends as long as it is entered.
+
+    `down` are the ends that a fault has ended and will start again, `leaving` those that were sent
+    SIGTERM. `excused` holds the parts of an end's last words with which it may end by itself now.
+    `counts` says how often the supervisor had to start what.
+    """
+
+    def __init__(self, pair: Pair, certificates: Certificates, seed: int) -> None:
+        self.pair = pair
+        self.vendor = connections[pair.central].vendor
+        self.down: set[End] = set()
+        self.leaving: set[End] = set()
+        self.excused: set[str] = set()
+        self.counts: Counter[str] = Counter()
+        self.retired: list[End] = []
+        self._certificates = certificates
+        self._seed = seed
+        self._stack = ExitStack()
+        self.receivers = [self._receiver() for _ in range(2)]
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            for receiver in self.receivers:
+                stack.enter_context(receiver)
+            target = address_of(self.receivers[0])
+            self.proxy = stack.enter_context(Proxy(target, self._seed))
+            self.sender = stack.enter_context(self.make_sender())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    @property
+    def everybody(self) -> list[End]:
+        """The ends that have to run, and those that ever ran."""
+        return [*self.ends, *self.retired]
+
+    @property
+    def ends(self) -> list[End]:
+        """The ends that have to run."""
+        return [self.sender, *self.receivers]
+
+    @property
+    def active(self) -> ReceiverProcess:
+        """The receiver that new connections reach."""
+        return next(one for one in self.receivers if address_of(one) == self.proxy.target)
+
+    @property
+    def standby(self) -> ReceiverProcess:
+        """The other one."""
+        return next(one for one in self.receivers if address_of(one) != self.proxy.target)
+
+    @property
+    def offset(self) -> int:
+        """What central has applied."""
+        return position(self.pair)[1]
+
+    def make_sender(self) -> SenderProcess:
+        """A sender that is not started yet."""
+        settings = {**TIMES, "BATCH_RECORDS": BATCH_RECORDS}
+        name = {"PGAPPNAME": "sender"}
+        return SenderProcess(
+            self.pair.site,
+            self._certificates,
+            self.proxy.address,
+            settings=settings,
+            environment=name,
+        )
+
+    def keep(self, sender: SenderProcess) -> None:
+        """Start a second sender, and end it at the end."""
+        self.retired.append(self._stack.enter_context(sender))
+
+    def replace_sender(self, sender: SenderProcess) -> None:
+        """`sender`, which runs, has taken the place of the one before, which does not."""
+        self.retired.remove(sender)
+        self.retired.append(self.sender)
+        self.sender = sender
+
+    def _receiver(self) -> ReceiverProcess:
+        pragmas = f"PRAGMA journal_mode = WAL; PRAGMA busy_timeout = {SQLITE_WAIT_MS}"
+        environment = {"PGAPPNAME": "receiver", "SOCKSTREAM_TEST_PRAGMAS": pragmas}
+        receiver = ReceiverProcess(
+            self.pair.central, self._certificates, settings=TIMES, environment=environment
+        )
+        if may_overrule_modes() and can_give_powers_up():
+            receiver.launcher = WITHOUT_POWERS
+        return receiver
+
+    # The supervisor.
+
+    def wait(self, done: Callable[[], bool], what: str, within: float) -> float:
+        """Look after the ends until `done` says so; the seconds that it took.
+
+        Raises AssertionError if that is too long, or an end was not as it should be.
+        """
+        begun = time.monotonic()
+        while not done():
+            took = time.monotonic() - begun
+            assert took < within, f"after {took:.0f} s still not: {what}"
+            self.look()
+            time.sleep(POLL)
+        return time.monotonic() - begun
+
+    def look(self) -> None:
+        """Start again what has ended. Raises AssertionError if it should not have."""
+        for end in self.ends:
+            if end.running or end in self.down:
+                continue
+            status = end.wait()
+            if end in self.leaving:
+                self.leaving.discard(end)
+                assert status == 0, f"{end.command} ended with {status} on SIGTERM:\n{end.log}"
+            else:
+                self._judge(end, status)
+            end.start()
+
+    def _judge(self, end: End, status: int) -> None:
+        words = end.lines[-1] if end.lines else ""
+        excused = status == 1 and any(part in words for part in self.excused)
+        assert excused, f"{end.command} ended by itself with {status}:\n{end.log}"
+        self.counts[f"{end.command} started again by the supervisor"] += 1
+
+    def finish(self) -> None:
+        """SIGTERM to everybody. Raises AssertionError if one does not end with 0."""
+        for end in self.ends:
+            status = end.stop()
+            assert status == 0, f"{end.command} ended with {status}:\n{end.log}"
+
+
+def address_of(receiver: ReceiverProcess) -> Address:
+    """Where it listens."""
+    return HOST, receiver.port
+
+
+def may_overrule_modes() -> bool:
+    """Whether this process writes files whatever their mode says."""
+    return os.geteuid() == 0
+
+
+def can_give_powers_up() -> bool:
+    """Whether processes can be started without root's power over files."""
+    return shutil.which(WITHOUT_POWERS[0]) is not None
+
+
+def options_of(alias: str) -> dict[str, Any]:
+    """What psycopg connects to a database with."""
+    connection: Any = connections[alias]
+    options: dict[str, Any] = connection.get_connection_params()
+    return options
