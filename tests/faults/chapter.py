@@ -49,10 +49,10 @@ def run(pair: Pair, certificates: Certificates, seed: int, seconds: float) -> Re
     with ExitStack() as stack:
         stack.enter_context(audit.auditing(pair.central))
         rig = stack.enter_context(Rig(pair, certificates, seed))
-        nemesis = Nemesis(rig, seed)
+        reader = Reader(pair)
+        nemesis = Nemesis(rig, seed, reader.check_so_far)
         try:
             wait_until_applied(pair, *rig.ends)
-            reader = Reader(pair)
             reader.start()
             stack.callback(reader.end)
             writers = _written_under(nemesis, pair, seed, seconds)

@@ -55,9 +55,13 @@ class Reader(threading.Thread):
         self._ended.set()
         self.join()
 
-    def check(self) -> None:
-        """Raises AssertionError if it has seen what it may not, or could not look to the end."""
+    def check_so_far(self) -> None:
+        """Raises AssertionError if it has seen what it may not."""
         assert not self.found, "\n".join(self.found[:20])
+
+    def check(self) -> None:
+        """The same at the end; also if it could not look until then."""
+        self.check_so_far()
         assert self.looks
         assert self._looked_to_the_end, "the reader of central died"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
@@ -42,8 +42,10 @@ class Nemesis:
     `journal` says what was done when, for people.
     """
 
-    def __init__(self, rig: Rig, seed: int) -> None:
+    def __init__(self, rig: Rig, seed: int, check: Callable[[], None]) -> None:
+        """`check` is called after each round, and raises AssertionError if something is wrong."""
         self.rig = rig
+        self._check = check
         self.counts: Counter[str] = Counter()
         self.recoveries: list[float] = []
         self.journal: list[str] = []
@@ -76,6 +78,7 @@ class Nemesis:
         self.rig.excused = now_excused
         self.recoveries.append(took)
         self._note(f"records are applied again after {took:.1f} s")
+        self._check()
 
     def _deal(self) -> Iterator[Drawn]:
         sizes, weights = zip(*AT_ONCE, strict=True)
