@@ -52,7 +52,7 @@ def prune_soon() -> None:
     from sockstream.sender import service
 
     settings.SOCKSTREAM["RETENTION"] = timedelta(0)
-    service._PRUNE_EVERY = PRUNE_EVERY
+    service._LOOK_AGAIN_EVERY = PRUNE_EVERY
 
 
 def arm(point: str, asked: Path) -> None:
