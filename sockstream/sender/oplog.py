@@ -175,12 +175,11 @@ def fork(using: str) -> None:
 
     In the caller's transaction, which has to begin a snapshot too.
     """
-    epoch = bytes(stream(using).epoch)
-    Batch.objects.using(using).all().delete()
-    Capture.objects.using(using).all().delete()
+    # A write first: SQLite lets no transaction write that has read before others wrote. And MySQL
+    # assigns from left to right.
     Stream.objects.using(using).filter(id=1).update(
+        parent_epoch=F("epoch"),
         epoch=uuid4().bytes,
-        parent_epoch=epoch,
         seq=0,
         digest=digest.ZERO,
         acked_seq=0,
@@ -190,6 +189,8 @@ def fork(using: str) -> None:
         error_code="",
         error="",
     )
+    Batch.objects.using(using).all().delete()
+    Capture.objects.using(using).all().delete()
 
 
 def prune(using: str, retention: timedelta) -> int:

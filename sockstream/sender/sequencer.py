@@ -87,8 +87,9 @@ class Sequencer:
         before = oplog.stream(self.using)
         seq, digest, snapshot = before.seq, bytes(before.digest), before.snapshot
         if seq == 0 and before.parent_epoch:
-            with each_part():
-                self._drop_superseded()
+            for ids in self._superseded():
+                with each_part():
+                    self._remove(ids)
         for rows in self._parts(end):
             snapshot = _goes_on(snapshot, rows)
             goes_on = rows[-1][0] != end or snapshot
@@ -99,13 +100,13 @@ class Sequencer:
             seq, digest = batch.last_seq, batch.digest_after
             yield len(rows)
 
-    def _drop_superseded(self) -> None:
+    def _superseded(self) -> Iterator[list[int]]:
         """A new epoch begins with its snapshot, which has what was captured before it was begun."""
         first = self._scalar(f"SELECT min(id) FROM {self._table} WHERE op = %s", [BEGIN])
         sql = f"SELECT id FROM {self._table} WHERE id < %s ORDER BY id"
         ids = [id_ for (id_,) in self._execute(sql, [first or 0])]
         for start in range(0, len(ids), self.settings.BATCH_RECORDS):
-            self._remove(ids[start : start + self.settings.BATCH_RECORDS])
+            yield ids[start : start + self.settings.BATCH_RECORDS]
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:

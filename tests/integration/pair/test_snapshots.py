@@ -178,6 +178,8 @@ def test_a_database_made_anew_is_adopted(pair: Pair) -> None:
     Capture.objects.using(pair.site).all().delete()
     fill(pair, "new life")
     assert refused(pair) == "epoch-unknown"
+    with pytest.raises(ConfigError, match="Central has no stream nobody/"):
+        offsets.adopt("nobody", pair.site, using=pair.central)
     before = offsets.adopt(SOURCE, pair.site, using=pair.central)
     assert before.seq
     transfer(pair)

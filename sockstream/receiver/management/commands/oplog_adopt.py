@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db import InterfaceError, OperationalError
 
 from sockstream import management
 from sockstream.receiver import offsets
@@ -26,7 +27,10 @@ class Command(management.SockstreamCommand):
         using = management.database(options)
         management.require_migrations(using, ["sockstream_receiver"])
         source, stream = options["source"], options["stream"]
-        before = offsets.adopt(source, stream, using=using)
+        try:
+            before = offsets.adopt(source, stream, using=using)
+        except (OperationalError, InterfaceError) as error:
+            raise management.unreachable(using, error) from error
         self.stdout.write(
             f"{source}/{stream} stood at {before}; its next hello begins it anew. Rows of before "
             "that the site no longer has go with its next oplog_snapshot."

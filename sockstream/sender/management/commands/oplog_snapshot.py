@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandParser
+from django.db import InterfaceError, OperationalError
 
 from sockstream import management
 from sockstream.conf import settings
@@ -35,7 +36,10 @@ class Command(management.SockstreamCommand):
         if new_epoch and labels:
             raise ConfigError("--new-epoch is for all models", "Leave the models' names away")
         require_ready(using, own)
-        count = Snapshot(using, own, labels, self.stdout.write).take(new_epoch=new_epoch)
+        try:
+            count = Snapshot(using, own, labels, self.stdout.write).take(new_epoch=new_epoch)
+        except (OperationalError, InterfaceError) as error:
+            raise management.unreachable(using, error) from error
         self.stdout.write(
             f"The snapshot has {count:,} rows. Central has it once oplog_send sent it."
         )
