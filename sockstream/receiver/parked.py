@@ -19,7 +19,6 @@ from ..conf import settings
 from ..exceptions import SockstreamError
 from ..rows import captured_models
 from ..wire.errors import WireError
-from .applying import progress
 from .applying.applier import Applier
 from .applying.faults import BLAMED, RecordFault, blame, transient, words_of
 from .applying.holdings import Holdings
@@ -205,18 +204,19 @@ def _holding(offset: Offset, using: str) -> Iterator[Offset]:
         with transaction.atomic(using=using):
             wait_for_locks(using)
             mine = Offset.objects.using(using).filter(pk=offset.pk)
-            mine.update(parked_changes=F("parked_changes"))  # a write first, see progress.hold
+            mine.update(parked_changes=F("parked_changes"))  # a write locks it on any database
             if connections[using].vendor == "postgresql":
                 with connections[using].cursor() as cursor:
                     cursor.execute("SET CONSTRAINTS ALL DEFERRED")
-            yield progress.locked(mine.select_related("source"), using).get()
+            yield mine.select_related("source").get()
     except RecordFault as fault:
         raise _in_words(blame(fault)) from fault
     except WireError as error:
         raise _in_words(error) from error
     except (InterfaceError, *BLAMED) as error:
         if (failed := transient(error)) is not None:
-            raise _in_words(failed) from error
+            mend = "Try again, perhaps the stream is just being applied. Nothing was changed"
+            raise SockstreamError(failed.code, failed.words, mend) from error
         if not isinstance(error, DatabaseError):
             raise
         words = f"Central's database refuses: {words_of(error)}"
@@ -224,7 +224,8 @@ def _holding(offset: Offset, using: str) -> Iterator[Offset]:
 
 
 def _in_words(error: WireError) -> SockstreamError:
-    return SockstreamError(error.code, error.words, f"{error.mend}. Nothing was changed")
+    mend = f"{error.mend}. Nothing was changed" if error.mend else "Nothing was changed"
+    return SockstreamError(error.code, error.words, mend)
 
 
 def _change(

@@ -22,6 +22,7 @@ from django.test import override_settings
 
 from sockstream.exceptions import SockstreamError
 from sockstream.receiver import parked, status
+from sockstream.receiver.applying.applier import Retry
 from sockstream.receiver.models import Offset, Parked
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.records import INSERT, Layout
@@ -175,7 +176,12 @@ def test_records_of_an_earlier_epoch_hold_nobody_up_and_are_not_applied(central:
         parked.retry(central, [ids(central)[1]])
     outcome = parked.retry(central)
     assert (outcome.applied, outcome.old, outcome.parked) == (0, 4, [])
-    assert len(ids(central)) == 4
+    old = Parked.objects.using(central).get(seq=1)
+    again = Slot(id=uuid.UUID(old.key), position=9)
+    feed = Feed().insert(again)
+    feed.applier(central, epoch=b"n" * 16).apply([feed.batch()])
+    assert Slot.objects.using(central).filter(id=again.id).exists()
+    assert len(ids(central)) == offset(central).parked == 4
     parked.drop(central, list(ids(central).values()))
     assert offset(central).parked == 0
 
@@ -262,9 +268,35 @@ def test_a_stream_that_is_being_applied_is_waited_for(
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join(30)
-    assert "Nothing was changed" in str(found[0])
+    assert str(found[0]).endswith("perhaps the stream is just being applied. Nothing was changed.")
+    assert "\n" not in str(found[0])
     applier.apply([feed.insert(Tree()).batch()])
     assert offset(using).parked == 4
+
+
+def test_the_applier_waits_for_a_retry(databases: Databases) -> None:
+    using = "central_pg"
+    databases.clean(using)
+    _, feed = park_a_family(using)
+    applier, batch = feed.applier(using), feed.insert(Tree()).batch()
+    found: list[Exception] = []
+
+    def elsewhere() -> None:
+        try:
+            with connections[using].cursor() as cursor:
+                cursor.execute("SET lock_timeout = 100")
+            applier.apply([batch])
+        except Retry as error:
+            found.append(error)
+        finally:
+            connections.close_all()
+
+    with parked._holding(offset(using), using):
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join(30)
+    assert "lock timeout" in str(found[0])
+    assert applier.apply([batch]).offset == 5
 
 
 def test_two_sites_and_one_of_them_is_retried(central: str) -> None:
