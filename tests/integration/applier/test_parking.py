@@ -311,6 +311,19 @@ def test_a_row_that_only_a_snapshot_knows_holds_others_up_if_it_is_missing(centr
     taken.delete()
 
 
+def test_what_a_snapshot_brings_later_is_not_parked_before(central: str) -> None:
+    """The group's commit fails, so that each record is looked at; one of them is left out."""
+    layout = Layout("zoo.category", ("id",), ("name", "parent"))
+    row = Category(name="as it is now")
+    unsent = uuid.uuid4().bytes
+    feed = Feed().raw(BEGIN, layout, []).raw(UPDATE, layout, [row.id.bytes, "as it was", unsent])
+    feed.raw(LOAD, layout, []).raw(SAVE, layout, [row.id.bytes, row.name, None])
+    feed.raw(END, layout, []).insert(Branch(tree=Tree()))
+    feed.applier(central).apply([feed.batch()])
+    assert parked(central) == [(6, "fault", 0)]
+    assert Category.objects.using(central).get().name == "as it is now"
+
+
 def test_a_mark_of_a_snapshot_is_never_parked(central: str) -> None:
     """Its end would remove a row that somebody at central refers to."""
     tree = Tree(name="gone")
