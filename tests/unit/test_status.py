@@ -34,6 +34,7 @@ SITE: dict[str, Any] = {
     "pruned": 1000,
     "oplog_bytes": 200_000,
     "oplog_large": False,
+    "snapshot": "",
     "peer": "central.example.org",
     "running": True,
     "state": "connected",
