@@ -8,6 +8,7 @@ import time
 import uuid
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -30,19 +31,29 @@ from tests.ends import (
 from tests.faults.test_silence import large, locked_parameters
 from tests.zoo.models import Parameter
 
+MIGRATING = "tests.faults.migrating.settings"
+GROWING = "tests.faults.growing.settings"
 DRAIN = 1.5
 
 
 class Migrate(End):
-    """`migrate`, with one migration more than there was."""
+    """`migrate` of one app."""
 
     command = "migrate"
     certificate = "site"
-    settings_module = "tests.faults.migrating.settings"
+
+    def __init__(self, app: str, settings: str, alias: str, *options: Any, **more: Any) -> None:
+        super().__init__(alias, *options, **more)
+        self.app = app
+        self.settings_module = settings
 
     @property
     def arguments(self) -> list[str]:
-        return ["polls", "0002", "--database", self.alias, "--skip-checks"]
+        return [self.app, "--database", self.alias, "--skip-checks"]
+
+    def run(self) -> None:
+        self.start()
+        assert self.wait() == 0, self.log
 
 
 def add(site: sqlite3.Connection, *names: str) -> None:
@@ -51,15 +62,22 @@ def add(site: sqlite3.Connection, *names: str) -> None:
         site.executemany("INSERT INTO polls_tag (id, name) VALUES (?, ?)", rows)
 
 
+def copied(alias: str, folder: Path) -> Path:
+    """A copy of an SQLite database for the processes that are given this folder."""
+    path = folder / f"{alias}.sqlite3"
+    with connections[alias].cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [str(path)])
+    return path
+
+
+@pytest.mark.slow
 def test_a_site_that_migrates_while_offline(
     databases: Databases, certificates: Certificates, tmp_path: Path
 ) -> None:
     """SQLite rebuilds the table twice, and a data migration writes in between."""
     pair = PAIRS["sqlite-sqlite"]
     databases.clean(pair.site, pair.central)
-    path, folder = tmp_path / f"{pair.site}.sqlite3", {"SOCKSTREAM_TEST_FOLDER": str(tmp_path)}
-    with connections[pair.site].cursor() as cursor:
-        cursor.execute("VACUUM INTO %s", [str(path)])
+    path, folder = copied(pair.site, tmp_path), {"SOCKSTREAM_TEST_FOLDER": str(tmp_path)}
     there = Tag.objects.using(pair.central)
     with (
         ReceiverProcess(pair.central, certificates) as central,
@@ -71,9 +89,7 @@ def test_a_site_that_migrates_while_offline(
             wait_until(lambda: there.count() == 2, "applied")
             assert sender.stop() == 0
             add(site, "offline")
-            migrate = Migrate(pair.site, certificates, environment=folder)
-            migrate.start()
-            assert migrate.wait() == 0, migrate.log
+            Migrate("polls", MIGRATING, pair.site, certificates, environment=folder).run()
             add(site, "after")
             here = set(site.execute("SELECT name FROM polls_tag"))
             assert here == {(name,) for name in ("before!", "offline!", MADE, "after")}
@@ -81,6 +97,41 @@ def test_a_site_that_migrates_while_offline(
             wait_until(lambda: set(there.values_list("name")) == here, "equal", 20)
             keys = {uuid.UUID(key) for (key,) in site.execute("SELECT id FROM polls_tag")}
             assert set(there.values_list("id", flat=True)) == keys
+
+
+@pytest.mark.slow
+def test_a_site_that_migrates_before_central(
+    databases: Databases, certificates: Certificates, tmp_path: Path
+) -> None:
+    """Central has no place for the new column: the stream stops, and goes on when it has."""
+    pair = PAIRS["sqlite-sqlite"]
+    databases.clean(pair.site, pair.central)
+    here, there = (copied(alias, tmp_path) for alias in (pair.site, pair.central))
+    old = {"SOCKSTREAM_TEST_FOLDER": str(tmp_path)}
+    new = {**old, "GROWN": "1"}
+    for alias, version in ((pair.site, new), (pair.central, old)):
+        Migrate("growing", GROWING, alias, certificates, environment=version).run()
+    with closing(sqlite3.connect(here)) as site, closing(sqlite3.connect(there)) as remote:
+        with site:
+            row = (uuid.uuid4().hex, "oak", 7)
+            site.execute("INSERT INTO growing_plant (id, name, height) VALUES (?, ?, ?)", row)
+        central = ReceiverProcess(pair.central, certificates, environment=old)
+        central.settings_module = GROWING
+        with central:
+            sender = SenderProcess(pair.site, certificates, central.address, environment=new)
+            sender.settings_module = GROWING
+            with sender:
+                sender.wait_for_line("growing.plant.*height")
+                sender.wait_for_line("migrate")
+                assert remote.execute("SELECT count(*) FROM growing_plant").fetchone() == (0,)
+                central.stop()
+                Migrate("growing", GROWING, pair.central, certificates, environment=new).run()
+                central._environment |= new
+                central.start()
+                central.wait_until_listening()
+                query = "SELECT id, name, height FROM growing_plant"
+                wait_until(lambda: remote.execute(query).fetchall() == [row], "applied", 20)
+                assert sender.stop() == 0
 
 
 MADE = "made by the migration"

@@ -182,6 +182,7 @@ def locked_parameters() -> Iterator[None]:
         other.rollback()
 
 
+@pytest.mark.slow
 def test_a_transaction_that_takes_very_long(
     databases: Databases, certificates: Certificates
 ) -> None:
