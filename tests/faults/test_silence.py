@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import psutil
 import psycopg
@@ -189,10 +188,9 @@ def test_a_transaction_that_takes_very_long(
     """Central says that it is at work: nobody gives up, nothing is sent again or kept twice."""
     pair = Pair("site_sqlite", "central_pg")
     databases.clean(pair.site, pair.central)
-    central = ReceiverProcess(pair.central, certificates, settings=WATCHFUL)
-    central.launcher = ALERTING
+    alerting = {**WATCHFUL, "STUCK_AFTER": 1.0}
     with (
-        central,
+        ReceiverProcess(pair.central, certificates, settings=alerting) as central,
         SenderProcess(pair.site, certificates, central.address, settings=WATCHFUL) as sender,
     ):
         large(0).save(using=pair.site)
@@ -212,17 +210,3 @@ def test_a_transaction_that_takes_very_long(
     offset = Offset.objects.using(pair.central).get()
     assert (offset.records_applied, offset.inserts_met) == (30, 0)
     assert compare([Parameter], pair.site, pair.central) == []
-
-
-# Alerts come after a minute; here after a second.
-_ALERT_SOON = """
-import os, sys
-import django
-os.environ["DJANGO_SETTINGS_MODULE"] = sys.argv[-1]
-django.setup()
-from sockstream.receiver.serving import pulse
-pulse.STUCK = 1.0
-from django.core.management import execute_from_command_line
-execute_from_command_line(["django", *sys.argv[4:]])
-"""
-ALERTING: Any = [sys.executable, "-c", _ALERT_SOON]
