@@ -19,7 +19,7 @@ from tests.databases import Pair
 from tests.ends import Certificates, ReceiverProcess, SenderProcess, wait_until_applied
 from tests.faults.clocks import jumping
 
-HEARTBEAT = 0.3
+HEARTBEAT = 0.7
 HOUR = 3600
 # What the sender's clock and central's are off by, in seconds, one after the other.
 JUMPS = [(HOUR, 0), (-HOUR, HOUR), (0, -HOUR), (HOUR, HOUR), (0.5, -1)]

@@ -43,7 +43,7 @@ IDS = ["sqlite-sqlite", "pg-pg"]
 ON_BOTH = pytest.mark.parametrize("pair", [PAIRS[name] for name in IDS], ids=IDS, indirect=True)
 # A group comes in several batches, so that a transaction at central stays open between them.
 SMALL = {"BATCH_RECORDS": 20}
-WATCHFUL = {"HEARTBEAT": 0.3}
+WATCHFUL = {"HEARTBEAT": 1.0}
 MANY, FEW = 50, 5
 
 
