@@ -14,5 +14,7 @@ with atheris.instrument_imports(include=["sockstream.wire"]):
 
 if __name__ == "__main__":
     name, *options = sys.argv[1:]
-    atheris.Setup([f"fuzz {name}", *options], TARGETS[name])
+    # By this, a shell starts it once more when inputs are merged.
+    command = f"{sys.executable} -m tests.fuzz_target {name}"
+    atheris.Setup([command, *options], TARGETS[name])
     atheris.Fuzz()
