@@ -137,8 +137,7 @@ class End:
         assert not self.running
         python = [*self.launcher, sys.executable]
         manage = [*python, "-m", "django", self.command, *self.arguments]
-        self._first_line, self._silent = len(self.lines), False
-        self.process = subprocess.Popen(
+        process = subprocess.Popen(
             [*manage, "--settings", self.settings_module],
             cwd=ROOT,
             env=self._environment,
@@ -147,7 +146,10 @@ class End:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        threading.Thread(target=self._listen, args=[self.process], daemon=True).start()
+        with self._printed:
+            # All at once: the process before may still be at its last words.
+            self._first_line, self._silent, self.process = len(self.lines), False, process
+        threading.Thread(target=self._listen, args=[process], daemon=True).start()
 
     def kill(self) -> None:
         """`kill -9`; returns when the process is gone."""

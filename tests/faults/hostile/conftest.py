@@ -46,10 +46,12 @@ def ground(
     receiver, neighbour = standing
     Offset.objects.using(PAIR.central).filter(source__name=HOSTILE).delete()
     receiver.start()
-    receiver.wait_until_listening()
-    receiver.wait_for_line(r"site/site_sqlite: connected from")
-    made = Ground(receiver, neighbour, papers)
-    made.one_write()
-    with made.end:
-        yield made
-    receiver.kill()
+    try:
+        receiver.wait_until_listening()
+        receiver.wait_for_line(r"site/site_sqlite: connected from")
+        made = Ground(receiver, neighbour, papers)
+        made.one_write()
+        with made.end:
+            yield made
+    finally:
+        receiver.kill()
