@@ -271,6 +271,7 @@ class Session:
                 self._send(Pong(token))
                 return []
             case Pong():
+                self._answer(now)
                 return []
             case Error():
                 return [Failed(message.error)]
@@ -285,12 +286,15 @@ class Session:
         raise NotImplementedError
 
     def _answer(self, now: float) -> None:
-        """Count something that makes this end send; a peer that never stops asking is dropped."""
+        """Count what a peer may say at any time: one that never stops is dropped.
+
+        Each message keeps this end from the other peers for a moment, answered or not.
+        """
         if now - self._answered_since >= self._heartbeat:
             self._answered_since, self._answered = now, 0
         self._answered += 1
         if self._answered > self.limits.answers:
-            raise WireError("too-many-pings", "The peer asks for more answers than it may")
+            raise WireError("too-many-pings", "The peer sends more pings and pongs than it may")
 
     def _send(self, message: Message) -> None:
         self._outbound += pack(message)
