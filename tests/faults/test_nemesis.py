@@ -16,7 +16,7 @@ from tests.faults.nemesis import possible
 from tests.faults.on_databases import left_out
 from tests.faults.test_kills import PAIRED, PAIRED_IDS
 
-SECONDS = 12.0
+SECONDS = 8.0
 SEEDS = {"site_sqlite": 11, "site_pg": 12}
 
 
