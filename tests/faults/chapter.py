@@ -33,6 +33,7 @@ class Result:
     applied: int
     looks: int
     slowest_recovery: float
+    slowest_after: str
     faults: dict[str, int]
     proxied: dict[str, int]
     restarts: dict[str, int]
@@ -66,6 +67,7 @@ def run(pair: Pair, certificates: Certificates, seed: int, seconds: float) -> Re
         except AssertionError as error:
             error.add_note("\n".join([f"seed {seed}, {rig.vendor}", *nemesis.journal[-40:]]))
             raise
+    slowest, after = max(nemesis.recoveries)
     return Result(
         seed=seed,
         vendor=rig.vendor,
@@ -74,7 +76,8 @@ def run(pair: Pair, certificates: Certificates, seed: int, seconds: float) -> Re
         records=records,
         applied=applied,
         looks=reader.looks,
-        slowest_recovery=round(max(nemesis.recoveries), 1),
+        slowest_recovery=round(slowest, 1),
+        slowest_after=after,
         faults=_sorted(nemesis.counts),
         proxied=_sorted(rig.proxy.counts),
         restarts=_sorted(rig.counts),

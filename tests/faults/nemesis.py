@@ -37,9 +37,9 @@ class Drawn:
 
 
 class Nemesis:
-    """`counts` is how often each fault was injected, `recoveries` how long each round's end took.
+    """`counts` is how often each fault was injected, `journal` says what was done when, for people.
 
-    `journal` says what was done when, for people.
+    `recoveries` is, for each round, after how many seconds records moved again, and its faults.
     """
 
     def __init__(self, rig: Rig, seed: int, check: Callable[[], None]) -> None:
@@ -47,7 +47,7 @@ class Nemesis:
         self.rig = rig
         self._check = check
         self.counts: Counter[str] = Counter()
-        self.recoveries: list[float] = []
+        self.recoveries: list[tuple[float, str]] = []
         self.journal: list[str] = []
         self._seed = seed
         self._draw = Random(f"{seed}/nemesis")
@@ -76,7 +76,7 @@ class Nemesis:
             lambda: self.rig.offset > before, "records applied again", RECOVERS_WITHIN
         )
         self.rig.excused = now_excused
-        self.recoveries.append(took)
+        self.recoveries.append((took, ", ".join(drawn.fault.name for drawn in dealt)))
         self._note(f"records are applied again after {took:.1f} s")
         self._check()
 
