@@ -21,7 +21,7 @@ AT_ONCE = ((1, 50), (2, 35), (3, 15))
 """How many faults a round has, with their weights."""
 LATEST_BEGIN = 0.3
 LEAVES_WITHIN = 60.0
-RECOVERS_WITHIN = 60.0
+RECOVERS_WITHIN = 90.0
 # Registered by being imported.
 KINDS = (on_databases, on_links, on_processes)
 
