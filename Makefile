@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check
 ARGS ?=
+# Processes that tests run in, each with databases of its own.
+WORKERS ?= 2
 # For `make faults`: how long on each database, and the seed that repeats a run.
 MINUTES ?= 2
 SEED ?=
@@ -30,7 +32,7 @@ demo: $(VENV)/.test
 	@$(BIN)/python -m demo
 
 test: $(VENV)/.test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-all:
 	@$(PYTHON) tests/matrix.py $(ARGS)
