@@ -20,6 +20,7 @@ from ..exceptions import SockstreamError
 from ..rows import captured_models
 from ..wire.errors import WireError
 from .applying.applier import Applier
+from .applying.effects import Meetings
 from .applying.faults import BLAMED, RecordFault, blame, transient, words_of
 from .applying.holdings import Holdings
 from .applying.integrity import checked
@@ -27,7 +28,7 @@ from .applying.owners import Owners
 from .applying.parking import Parking, of_stream
 from .applying.replaying import Replay, delete
 from .applying.steps import Headers
-from .applying.writing import Meetings, Writer
+from .applying.writing import Writer
 from .models import Offset, Parked
 from .offsets import wait_for_locks
 from .signals import records_applied

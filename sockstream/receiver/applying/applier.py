@@ -26,16 +26,18 @@ from ...wire.records import Batch
 from ..models import State
 from ..signals import records_applied
 from .constraints import find_broken
+from .effects import Meetings
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
 from .halving import Write, fault_of
 from .holdings import Holdings
 from .integrity import checked
 from .owners import Owners
 from .parking import Parking
+from .parts import Part
 from .progress import Progress, hold, move, note_checking, note_stop
 from .replaying import Replay, of_epoch
 from .steps import Headers, Step, groups, steps
-from .writing import Meetings, Part, Writer
+from .writing import Writer
 
 _AT_THE_BEGINNING = {
     "postgresql": ("SET CONSTRAINTS ALL DEFERRED",),

@@ -13,7 +13,7 @@ from ...rows import describe
 from ...wire.records import DELETE
 from .faults import RecordFault, Refusal
 from .halving import fault_of
-from .writing import Part
+from .parts import Part
 
 
 @dataclass(frozen=True, slots=True)

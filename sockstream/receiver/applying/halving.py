@@ -12,8 +12,9 @@ from typing import Protocol
 
 from django.db import transaction
 
+from .effects import Meetings
 from .faults import BLAMED, RecordFault, shown, transient
-from .writing import Meetings, Part
+from .parts import Part
 
 Write = Callable[[Sequence[Part]], Meetings]
 

@@ -15,13 +15,14 @@ from django.db import connections, router
 from ...rows import Column, Kind, describe
 from ...wire.records import BEGIN, DELETE
 from .constraints import Broken, foreign_keys
+from .effects import Meetings
 from .faults import Refusal, shown
 from .halving import Write
 from .holdings import Holdings
+from .parts import Part
 from .plans import Plan
 from .references import References
 from .upserts import Shape, Statements, statements
-from .writing import Meetings, Part
 
 Values = Sequence[Any]
 Rows = dict[Plan, list[Values]]

@@ -18,13 +18,14 @@ from ...wire.digest import ZERO, extend
 from ...wire.errors import WireError
 from ...wire.records import BEGIN, INSERT, SAVE, Batch, BatchBuilder, Segment, segments
 from ..models import Cause, Offset, Parked
+from .effects import Meetings
 from .faults import Refusal, blame, can_be_parked
 from .halving import Write, fault_of, write_halving
 from .integrity import is_there
 from .parked_rows import Behind, ParkedRows, names_of, packed_names, unpacked_names
+from .parts import Part
 from .plans import Plan
 from .steps import Headers
-from .writing import Meetings, Part
 
 _AT_ONCE = 100
 

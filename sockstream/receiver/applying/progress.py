@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from ...wire.errors import WireError
 from ..models import Offset, State
+from .effects import Meetings
 from .faults import Fenced
 from .steps import Step
-from .writing import Meetings
 
 _MEETINGS = ("inserts_met", "updates_missed", "deletes_missed")
 

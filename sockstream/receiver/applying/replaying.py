@@ -10,10 +10,11 @@ from django.db.models.functions import Length
 from django.utils import timezone
 
 from ..models import Offset, Parked
+from .effects import Meetings
 from .halving import Write
 from .parking import Parking, decoded, of_stream
 from .steps import Headers
-from .writing import Meetings, Writer
+from .writing import Writer
 
 TOGETHER_BYTES = 4 << 20
 

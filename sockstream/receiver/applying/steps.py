@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ...wire import records
 from ...wire.records import Batch, Layout
+from .parts import Part
 from .plans import Header, Models
-from .writing import Part
 
 _HEADERS = 256
 

@@ -10,7 +10,9 @@ import pytest
 from django.db import connections
 
 from sockstream.receiver.applying.applier import Applier, Fenced, Retry
-from sockstream.receiver.applying.writing import Meetings, Part, Writer
+from sockstream.receiver.applying.effects import Meetings
+from sockstream.receiver.applying.parts import Part
+from sockstream.receiver.applying.writing import Writer
 from sockstream.receiver.models import Offset
 from sockstream.wire.errors import WireError
 from sockstream.wire.records import Batch, segments

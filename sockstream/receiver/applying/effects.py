@@ -1,0 +1,193 @@
+"""The net effect of some records, written to central's tables many rows a statement.
+
+Deletes come first, children before parents, so that what they free (a unique value) can be taken
+by another row; then updates and inserts, parents before children. If the database itself cascades
+deletes, they come last: a child that left its parent in the same group must not go with it. Where
+such an order is not the right one (two rows that swap a unique value), the database refuses, and
+the caller writes smaller parts in their own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from ...rows import Column, Row, writing_order
+from .faults import Refusal, shown
+from .holdings import Holdings
+from .plans import Plan
+from .reduce import Net, Values, frozen_key
+from .references import References
+
+
+@dataclass(slots=True)
+class Meetings:
+    """How often a record met what it should not: somebody else wrote these rows at central."""
+
+    inserts_met: int = 0
+    updates_missed: int = 0
+    deletes_missed: int = 0
+
+    def add(self, other: Meetings) -> None:
+        """Count the meetings of `other` too."""
+        self.inserts_met += other.inserts_met
+        self.updates_missed += other.updates_missed
+        self.deletes_missed += other.deletes_missed
+
+
+@dataclass(slots=True)
+class Table:
+    """What the records of one model amount to, and how it is written."""
+
+    plan: Plan
+    net: Net
+
+
+class Effect:
+    """The net effect of some records on its way into the tables."""
+
+    def __init__(
+        self,
+        tables: dict[str, Table],
+        references: References,
+        holdings: Holdings,
+        cursor: CursorWrapper,
+    ) -> None:
+        self._tables = tables
+        self._references = references
+        self._holdings = holdings
+        self._cursor = cursor
+        self._meetings = Meetings()
+        self._late: list[tuple[Plan, list[Values]]] = []
+        self._all_written = False
+
+    def write(self) -> Meetings:
+        ordered = writing_order(table.plan.row for table in self._tables.values())
+        tables = [self._tables[row.label] for row in ordered]
+        deletes_last = any(table.plan.cascades for table in tables)
+        if not deletes_last:
+            self._delete_all(tables)
+        for table in tables:
+            self._update(table.plan, table.net.updates())
+            self._meetings.inserts_met += self._insert(table.plan, table.net.inserts())
+            self._insert(table.plan, table.net.saves())
+        self._all_written = True
+        for plan, rows in self._late:
+            self._update(plan, rows)
+        if deletes_last:
+            self._delete_all(tables)
+        for table in tables:
+            self._note(table.plan.row, table.net)
+        return self._meetings
+
+    def _note(self, row: Row, net: Net) -> None:
+        self._holdings.remove(row, net.gone(), self._cursor)
+        new = net.new()
+        if self._meetings.updates_missed:
+            new += map(net.key, net.updates())
+        self._holdings.add(row, new, self._cursor)
+
+    def _delete_all(self, tables: Sequence[Table]) -> None:
+        for table in reversed(tables):
+            if deletes := table.net.deletes():
+                met = self.delete(table.plan, deletes)
+                self._meetings.deletes_missed += len(deletes) - met
+            if passing := table.net.passing():
+                self._meetings.inserts_met += self.delete(table.plan, passing)
+            if saved := table.net.saved_and_gone():
+                self.delete(table.plan, saved)
+
+    def delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
+        """Delete the rows with these keys, by their parts; returns how many were there."""
+        columns: list[Values] = list(zip(*names, strict=True))
+        for number in plan.key_references:
+            columns[number] = self._local(plan.columns[number], columns[number])
+        self._references.forget(plan.label, (frozen_key(name)[0] for name in names))
+        return plan.statements.delete(self._cursor, columns)
+
+    def _update(self, plan: Plan, rows: list[Values]) -> None:
+        if not rows:
+            return
+        columns, ready, late = self._columns(plan, rows)
+        if late:
+            self._late.append((plan, late))
+        if not ready:
+            return
+        found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
+        if found < len(ready):
+            self._meetings.updates_missed += self._add(plan, columns)
+
+    def _insert(self, plan: Plan, rows: list[Values]) -> int:
+        """Insert the rows, or update those that are there; returns how many these were."""
+        met = 0
+        while rows:
+            columns, ready, late = self._columns(plan, rows)
+            if not ready:
+                raise Refusal(
+                    "missing-reference",
+                    f"Rows of {plan.label} point to each other in a circle that can't be NULL",
+                )
+            added = self._add(plan, columns)
+            if added < len(ready):
+                met += len(ready) - added
+                if not plan.only_key:
+                    plan.statements.update(self._cursor, columns)
+            written = set(map(id, ready))
+            if late:
+                self._late.append((plan, [row for row in late if id(row) in written]))
+            rows = [row for row in rows if id(row) not in written]
+        return met
+
+    def _add(self, plan: Plan, columns: Sequence[Values]) -> int:
+        rows = [*columns, *plan.defaults(len(columns[0]))]
+        return plan.statements.insert(self._cursor, rows)
+
+    def _columns(
+        self, plan: Plan, rows: list[Values]
+    ) -> tuple[list[Values], list[Values], list[Values]]:
+        """The rows by columns with local references, which rows these are, and which come again.
+
+        A row waits if it points to one that is written later. Where the reference can be NULL it
+        is so for the time being.
+        """
+        columns: list[Values] = list(zip(*rows, strict=True))
+        waiting: set[int] = set()
+        late: set[int] = set()
+        for number in plan.references:
+            names, column = columns[number], plan.columns[number]
+            columns[number] = self._local(column, names)
+            if columns[number].count(None) > names.count(None):
+                unknown = self._unknown(plan, column, names, columns[number])
+                (late if column.nullable else waiting).update(unknown)
+        ready = rows
+        if waiting:
+            keep = [at for at in range(len(rows)) if at not in waiting]
+            columns = [[values[at] for at in keep] for values in columns]
+            ready = [rows[at] for at in keep]
+        return columns, ready, [rows[at] for at in sorted(late | waiting)]
+
+    def _local(self, column: Column, names: Values) -> list[Any]:
+        assert column.target is not None
+        return self._references.local(column.target, names)
+
+    def _unknown(self, plan: Plan, column: Column, names: Values, found: Values) -> Iterator[int]:
+        """Which rows point to what is not there yet. Raises Refusal if it never will be."""
+        coming = self._tables.get(column.parent or "")
+        for at, (name, pk) in enumerate(zip(names, found, strict=True)):
+            if pk is None and name is not None:
+                key = frozen_key([name])[0]
+                if self._all_written or coming is None or coming.net.last.get(key) is None:
+                    raise _missing(plan, column, name)
+                yield at
+
+
+def _missing(plan: Plan, column: Column, name: Any) -> Refusal:
+    return Refusal(
+        "missing-reference",
+        f"{column.name!r} of {plan.label} points to {column.parent} {shown([name])}, "
+        "which central does not have",
+        f"Let the site send {column.parent} too",
+    )
