@@ -50,6 +50,8 @@ class Roads:
         except ConfigError:
             # The next road says it, with the mend.
             return ""
+        if ends <= now:
+            return ""  # so does central's refusal
         words = warning(
             f"The certificate {cert}", Path(cert).stem, ends, self._settings.EXPIRY_WARNING, now
         )

@@ -34,14 +34,14 @@ class Papers:
 
     def server(self, host: str) -> Settings:
         """A new server certificate for `host` alone."""
-        return self._write(host, self.authority.server([host], datetime.now(UTC), 30))
+        return self._write(host, self.authority.server([host], datetime.now(UTC), 60))
 
     def stranger(self) -> tuple[Settings, Settings]:
         """Another authority: the setting of its own file, and those of a client that it signed."""
         now = datetime.now(UTC)
-        ca = Authority.new(now, 30)
+        ca = Authority.new(now, 60)
         own = self._write("stranger", ca)
-        signed = self._write("signed", Authority(ca).client("site", now, 30))
+        signed = self._write("signed", Authority(ca).client("site", now, 60))
         return {"CA": own["CERT"]}, signed
 
     def context(self, protocol: int, files: Settings | None) -> ssl.SSLContext:

@@ -23,8 +23,8 @@ from tests.zoo.models import Parameter
 
 RECORDS = 400
 TOO_LARGE = 3_000
-# A group whose rest does not come is left after six of them.
-WAITS = {"HEARTBEAT": 0.2}
+# A group whose rest does not come is left soon.
+WAITS = {"GROUP_TIMEOUT": 1.0, "HEARTBEAT": 0.2}
 SMALL = {**WAITS, "BATCH_RECORDS": 10, "MAX_RECORD": TOO_LARGE}
 
 FROM_SQLITE = ["sqlite-sqlite", "sqlite-pg"]
