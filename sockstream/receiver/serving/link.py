@@ -267,6 +267,8 @@ class Link:
     def fail(self, error: WireError, reason: str) -> None:
         """Tell the site what is wrong, and close."""
         if not self._closed:
+            if self._opened is None:
+                self._server.refused(self._connection, error)
             self._trouble = error
             self._session.stop(error, self.loop.time())
             self._end(reason)
