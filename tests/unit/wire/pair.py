@@ -113,6 +113,8 @@ class Site:
         ahead = self.oplog[self._cursor : self._cursor + 1]
         first_seq = ahead[0].first_seq if ahead else found.next_seq
         self.session.confirm(first_seq, welcome.digest, now)
+        # As an ack would, a welcome says what is applied.
+        self.acked = max(self.acked, welcome.offset)
 
 
 @dataclass(frozen=True)
