@@ -106,6 +106,8 @@ class World:
         if end is self.receiver:
             self.receiver.wait_until_listening()
         wait_until_applied(self.pair, self.sender, self.receiver)
+        # Central's loop hears of a commit after everybody else can see it.
+        wait_until(lambda: self.stream.acked_seq == self.offset.seq, "acked")
         for each in (self.sender, self.receiver):
             assert "although it had acked" not in each.log, "acked before the commit"
         if self.session:

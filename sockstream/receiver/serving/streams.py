@@ -236,6 +236,8 @@ class StreamQueue:
                 self._schedule()
 
     def _finish_with(self, tell: Callable[..., None], error: Exception) -> None:
+        # Its frames hold the batches, and a link that is over is freed only now and then.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         with self._changed:
             self._state = State.DONE
             self._queue.clear()

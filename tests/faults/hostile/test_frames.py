@@ -161,7 +161,7 @@ def test_decompression_bombs(ground: Ground) -> None:
 
 def test_bombs_among_the_records(ground: Ground) -> None:
     """Unpacked not by the link but by the applier, and bounded there too."""
-    with ground.unharmed(3 * FRAME + 96 * MIB):
+    with ground.unharmed(3 * FRAME + 24 * MIB):
         for bomb, count in product((b"\x80", b"\x90", b"\x91"), (1, 4096, FRAME)):
             raw = bomb * FRAME
             said = records(zlib.compress(raw, 1), "zlib", FRAME, raw, count)
