@@ -50,10 +50,12 @@ class Holdings:
         self._using = using
         self._vendor = connections[using].vendor
         self._known: dict[str, Holding] = {}
+        self._touched: set[str] = set()
 
     def forget(self) -> None:
-        """Ask again: what was made or begun may be rolled back."""
-        self._known.clear()
+        """Ask again for those that were made or changed here: that may be rolled back."""
+        for label in self._touched:
+            self._known.pop(label, None)
 
     def waits(self, label: str) -> bool:
         """Whether a snapshot is to bring the model's rows later, as they are then."""
@@ -121,13 +123,16 @@ class Holdings:
         if label not in self._known:
             source = Source.objects.using(self._using).get(name=self._source)
             holdings = Holding.objects.using(self._using)
-            self._known[label], _ = holdings.get_or_create(
+            self._known[label], made = holdings.get_or_create(
                 source=source, stream=self._stream, model=label
             )
+            if made:
+                self._touched.add(label)
         return self._known[label]
 
     def _change(self, label: str, **values: Any) -> None:
         holding = self._get(label)
+        self._touched.add(label)
         Holding.objects.using(self._using).filter(pk=holding.pk).update(**values)
         holding.refresh_from_db(using=self._using)
 

@@ -15,6 +15,7 @@ class Owners:
         self._stream = stream
         self._using = using
         self._held: set[str] = set()
+        self._made: set[str] = set()
 
     def claim(self, plan: Plan) -> None:
         """Note, in the caller's transaction, that the stream writes the plan's model.
@@ -24,7 +25,7 @@ class Owners:
         if plan.row.is_global or plan.label in self._held:
             return
         source = Source.objects.using(self._using).get(name=self._source)
-        owner, _ = (
+        owner, made = (
             Owner.objects.using(self._using)
             .select_related("source")
             .get_or_create(model=plan.label, defaults={"source": source, "stream": self._stream})
@@ -37,7 +38,9 @@ class Owners:
                 "Give the model a UUID key, or let one site only send it",
             )
         self._held.add(plan.label)
+        if made:
+            self._made.add(plan.label)
 
     def forget(self) -> None:
-        """Ask again: what was claimed may be rolled back."""
-        self._held.clear()
+        """Ask again for what was claimed here: that may be rolled back."""
+        self._held -= self._made

@@ -1,0 +1,48 @@
+"""What is noted of the rows that a stream has brought, when an attempt to write is rolled back."""
+
+from __future__ import annotations
+
+import pytest
+
+from sockstream.receiver.applying.applier import Stopped
+from sockstream.receiver.models import HeldRow, Holding
+from sockstream.wire.records import BEGIN, LOAD, SAVE, Layout
+from tests.integration.applier.feed import Feed
+from tests.zoo.models import Bounded, Slot
+
+BOUNDED = Layout("zoo.bounded", ("id",), ("low", "high"))
+SLOT = Layout("zoo.slot", ("id",), ("name", "position"))
+
+
+def test_a_row_is_noted_under_a_holding_that_is_there(central: str) -> None:
+    """The fast way fails, and with it goes the holding that it made."""
+    one, other, new = (Slot(name=name) for name in ("one", "other", "new"))
+    for position, slot in enumerate((one, other)):
+        slot.position = position
+        slot.save(using=central)
+    feed = Feed()
+    one.position = None
+    feed.update(one)
+    other.position = 0
+    feed.update(other)
+    one.position = 1
+    feed.update(one).insert(new)
+    feed.applier(central).apply([feed.batch()])
+    assert Slot.objects.using(central).get(name="one").position == 1
+    holding = Holding.objects.using(central).get(model="zoo.slot")
+    held = HeldRow.objects.using(central).get()
+    assert (held.holding, held.name) == (holding.pk, new.pk)
+
+
+def test_what_precedes_a_snapshot_that_fails_is_written(central: str) -> None:
+    """Its rows come as they are later only once the snapshot has begun for good."""
+    feed = Feed()
+    feed.applier(central).apply([feed.insert(Slot(name="first"), Bounded()).batch()])
+    feed.insert(Slot(name="before")).end()
+    feed.raw(BEGIN, BOUNDED, ()).raw(BEGIN, SLOT, ()).raw(LOAD, BOUNDED, ())
+    feed.raw(SAVE, BOUNDED, (Bounded().pk.bytes, 9, 1))
+    with pytest.raises(Stopped) as stopped:
+        feed.applier(central).apply([feed.batch()])
+    assert (stopped.value.model, stopped.value.seq) == ("zoo.bounded", feed.seq)
+    names = Slot.objects.using(central).order_by("name").values_list("name", flat=True)
+    assert list(names) == ["before", "first"]
