@@ -14,7 +14,7 @@ SEED ?=
 APP := $(VENV)-app
 SECONDS ?= 60
 
-.PHONY: help demo test test-all test-app faults fuzz check bench clean
+.PHONY: help demo test test-all test-app faults fuzz check coverage bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make test-app  Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
 	@echo "make faults    kills, cuts, dead lines and databases in trouble under load: MINUTES=30 SEED=..."
 	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
+	@echo "make coverage  which lines and branches of sockstream/ the tests reach"
 	@echo "make fuzz      the wire under a coverage-guided fuzzer for SECONDS=60"
 	@echo "make bench     the measurements that the documentation quotes"
 	@echo "make clean     remove what these commands made"
@@ -49,6 +50,13 @@ check: $(VENV)/.dev
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python -X dev -m pytest $(ARGS)
+
+coverage: $(VENV)/.dev
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --show-missing --skip-covered --fail-under=90
+	@$(BIN)/coverage report --include='sockstream/wire/*,sockstream/receiver/applying/*' --fail-under=100
 
 fuzz: $(VENV)/.fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)

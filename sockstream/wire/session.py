@@ -30,6 +30,7 @@ is what a peer may do; a message that is not in it is an error.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -153,7 +154,7 @@ class Failed(Event):
     error: WireError
 
 
-class Session:
+class Session(ABC):
     """The common part of both ends. `state` is where it stands; change it by its methods."""
 
     _table: Table = {}
@@ -277,13 +278,13 @@ class Session:
                 return [Failed(message.error)]
         return self._on(message, before, now)
 
+    @abstractmethod
     def _on(self, message: Message, before: State, now: float) -> list[Event]:
         """Act on a message that the table allowed in the state `before`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _end_session(self, now: float) -> None:
         """The session deadline has come."""
-        raise NotImplementedError
 
     def _answer(self, now: float) -> None:
         """Count what a peer may say at any time: one that never stops is dropped.

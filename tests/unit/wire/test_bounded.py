@@ -160,6 +160,13 @@ def test_nested_claims_of_wide_arrays_cost_little(claim: bytes) -> None:
     assert time.perf_counter() - started < 5
 
 
+def test_a_wide_array_of_what_is_no_text_is_refused() -> None:
+    """The survey looks at lengths only: what is wrong with a text is found as it is built."""
+    refused_all = msgpack.packb([None] * (2 * WIDTH) + [""])[:-1] + b"\xa1\xff"
+    with pytest.raises(WireError, match="Not the msgpack"):
+        unpack_all(refused_all, 1, DEFAULT)
+
+
 def test_an_honest_wide_array_is_unpacked() -> None:
     wide = list(range(10 * WIDTH))
     assert unpack_all(msgpack.packb([1, 0, [wide, "x"]]), 1, DEFAULT) == [[1, 0, [wide, "x"]]]

@@ -88,6 +88,7 @@ def test_a_refusal_closes_it() -> None:
     assert sent(session) == [Refuse("source-disabled", "Words", "Mend", 0, class_="person")]
     assert session.closed
     session.welcome(welcome(), 0)
+    session.refuse(WireError("auth-revoked", "Words"), 0)
     assert sent(session) == []
 
 

@@ -184,6 +184,9 @@ def test_no_changed_byte_goes_unnoticed(data: st.DataObject) -> None:
     change: dict[str, Any] = {name: bytes(value)}
     changed = replace(made, **change)
     assert refused(changed) == "digest-mismatch"
+    records.verify(made)
+    with pytest.raises(WireError, match="not what was numbered"):
+        records.verify(changed)
 
 
 def test_a_wrong_digest_is_found_before_anything_is_handed_out() -> None:
