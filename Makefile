@@ -24,7 +24,7 @@ help:
 	@echo "make test-app  Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
 	@echo "make faults    kills, cuts, dead lines and databases in trouble under load: MINUTES=30 SEED=..."
 	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
-	@echo "make coverage  which lines and branches of sockstream/ the tests reach"
+	@echo "make coverage  which lines and branches of sockstream/ the quick tests reach"
 	@echo "make fuzz      the wire under a coverage-guided fuzzer for SECONDS=60"
 	@echo "make bench     the measurements that the documentation quotes"
 	@echo "make clean     remove what these commands made"
@@ -53,7 +53,7 @@ check: $(VENV)/.dev
 
 coverage: $(VENV)/.dev
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m 'not slow' $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --show-missing --skip-covered --fail-under=90
 	@$(BIN)/coverage report --include='sockstream/wire/*,sockstream/receiver/applying/*' --fail-under=100

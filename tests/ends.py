@@ -274,6 +274,17 @@ class SenderProcess(End):
         return self
 
 
+class SnapshotProcess(End):
+    """`oplog_snapshot` of a site's database."""
+
+    command = "oplog_snapshot"
+    certificate = SOURCE
+
+    @property
+    def arguments(self) -> Sequence[str]:
+        return ["--database", self.alias]
+
+
 def send_once(pair: Pair, certificates: Certificates, address: str, **options: Any) -> str:
     """Run `oplog_send --once` to its end; what it printed.
 

@@ -20,6 +20,7 @@ class Lane(StrEnum):
     SENDER = "sender"
     RECEIVER = "receiver"
     DATABASE = "database"
+    SNAPSHOT = "snapshot"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,15 @@ from typing import Any, Self
 from django.db import connections
 
 from tests.databases import Pair
-from tests.ends import POLL, Certificates, End, ReceiverProcess, SenderProcess, position
+from tests.ends import (
+    POLL,
+    Certificates,
+    End,
+    ReceiverProcess,
+    SenderProcess,
+    SnapshotProcess,
+    position,
+)
 from tests.faults.proxy import Address, Proxy
 from tests.servers import HOST
 
@@ -110,9 +118,15 @@ class Rig:
             environment=name,
         )
 
-    def keep(self, sender: SenderProcess) -> None:
-        """Start a second sender, and end it at the end."""
-        self.retired.append(self._stack.enter_context(sender))
+    def make_snapshot(self) -> SnapshotProcess:
+        """An oplog_snapshot that is not started yet."""
+        return SnapshotProcess(
+            self.pair.site, self._certificates, settings={"BATCH_RECORDS": BATCH_RECORDS}
+        )
+
+    def keep(self, end: End) -> None:
+        """Start one more end, and see that it is gone at the end."""
+        self.retired.append(self._stack.enter_context(end))
 
     def replace_sender(self, sender: SenderProcess) -> None:
         """`sender`, which runs, has taken the place of the one before, which does not."""

@@ -85,10 +85,10 @@ class Effect:
 
     def _note(self, row: Row, net: Net) -> None:
         self._holdings.remove(row, net.gone(), self._cursor)
-        new = net.new()
-        if self._meetings.updates_missed:
-            new += map(net.key, net.updates())
-        self._holdings.add(row, new, self._cursor)
+        # A snapshot's generation is for all that it may not take away: also for a row that was
+        # changed before its own record came, and so was there already.
+        every = self._meetings.updates_missed or self._holdings.loads(row.label)
+        self._holdings.add(row, net.there() if every else net.new(), self._cursor)
 
     def _delete_all(self, tables: Sequence[Table]) -> None:
         for table in reversed(tables):

@@ -73,6 +73,10 @@ class Net:
         """Keys of rows that are not there now."""
         return [key for key, row in self.last.items() if row is None]
 
+    def there(self) -> list[Key]:
+        """Keys of rows that are there now."""
+        return [key for key, row in self.last.items() if row is not None]
+
     def new(self) -> list[Key]:
         """Keys of rows that are there now, and were not, or may not have been, before."""
         first, new = self.first, (INSERT, SAVE)

@@ -6,7 +6,7 @@ import pytest
 
 from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import HeldRow, Holding
-from sockstream.wire.records import BEGIN, LOAD, SAVE, Layout
+from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Layout
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Bounded, Slot
 
@@ -46,3 +46,27 @@ def test_what_precedes_a_snapshot_that_fails_is_written(central: str) -> None:
     assert (stopped.value.model, stopped.value.seq) == ("zoo.bounded", feed.seq)
     names = Slot.objects.using(central).order_by("name").values_list("name", flat=True)
     assert list(names) == ["before", "first"]
+
+
+@pytest.mark.parametrize(
+    "live", [[], [INSERT], [UPDATE], [DELETE, INSERT], [DELETE, INSERT, UPDATE]]
+)
+@pytest.mark.parametrize("saved_first", [False, True])
+def test_a_row_that_a_snapshot_brings_stays(
+    live: list[int], saved_first: bool, central: str
+) -> None:
+    """Whatever is captured of it beside its own record, in whatever order."""
+    feed, slot = Feed(), Slot(name="kept", position=1)
+    applier = feed.applier(central)
+    if live != [INSERT]:
+        applier.apply([feed.insert(slot).batch()])
+    values = slot.pk.bytes, slot.name, slot.position
+    feed.raw(BEGIN, SLOT, ()).raw(LOAD, SLOT, ())
+    ops = [SAVE, *(live if live != [INSERT] else [])] if saved_first else [*live, SAVE]
+    for op in ops:
+        feed.raw(op, SLOT, values[:1] if op == DELETE else values)
+    applier.apply([feed.raw(END, SLOT, ()).batch()])
+    assert Slot.objects.using(central).get() == slot
+    holding = Holding.objects.using(central).get(model="zoo.slot")
+    held = HeldRow.objects.using(central).get()
+    assert (held.name, held.generation) == (slot.pk, holding.generation)
