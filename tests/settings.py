@@ -85,6 +85,7 @@ INSTALLED_APPS = [
     "tests.zoo",
     "tests.zoo_pg",
     "tests.zoo_raw",
+    "tests.heirs",
     "sockstream.sender",
 ]
 if importlib.util.find_spec("sockstream.receiver.checks"):
@@ -97,6 +98,7 @@ MIGRATION_MODULES: dict[str, str | None] = {
     "contenttypes": None,
     "zoo": None,
     "zoo_pg": None,
+    "heirs": None,
 }
 
 SOCKSTREAM: dict[str, Any] = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}

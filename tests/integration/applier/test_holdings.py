@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from django.db import connections
 
 from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import HeldRow, Holding
 from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Layout
+from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Bounded, Slot
 
@@ -70,3 +72,28 @@ def test_a_row_that_a_snapshot_brings_stays(
     holding = Holding.objects.using(central).get(model="zoo.slot")
     held = HeldRow.objects.using(central).get()
     assert (held.name, held.generation) == (slot.pk, holding.generation)
+
+
+def test_a_row_that_is_gone_again_when_a_snapshot_ends(central: str) -> None:
+    feed, slot = Feed(), Slot(name="gone", position=1)
+    applier = feed.applier(central)
+    applier.apply([feed.insert(slot).batch()])
+    feed.raw(BEGIN, SLOT, ()).raw(LOAD, SLOT, ())
+    feed.raw(SAVE, SLOT, (slot.pk.bytes, "gone", 1)).raw(DELETE, SLOT, (slot.pk.bytes,))
+    applier.apply([feed.raw(END, SLOT, ()).batch()])
+    assert not Slot.objects.using(central).exists()
+    assert not HeldRow.objects.using(central).exists()
+
+
+def test_a_key_that_is_no_uuid_is_noted_by_its_digest(databases: Databases) -> None:
+    """SQLite stores what a site's own SQL has put there."""
+    using = "central_sqlite"
+    databases.clean(using)
+    feed = Feed()
+    applier = feed.applier(using)
+    applier.apply([feed.raw(INSERT, SLOT, ("no uuid", "odd", 1)).batch()])
+    assert HeldRow.objects.using(using).get().key is not None
+    feed.raw(BEGIN, SLOT, ()).raw(LOAD, SLOT, ()).raw(END, SLOT, ())
+    applier.apply([feed.batch()])
+    with connections[using].cursor() as cursor:
+        assert cursor.execute("SELECT count(*) FROM zoo_slot").fetchone() == (0,)

@@ -292,6 +292,8 @@ def test_a_snapshot_does_not_remove_a_row_whose_records_are_parked(central: str)
     applier.apply([feed.raw(UPDATE, layout, [kept.id.bytes, nul]).batch()])
     applier.apply([snapshot(feed, kept).insert(Branch(tree=kept)).batch()])
     assert parked(central) == [(3, "fault", 0), (6, "row", 3)]
+    applier.apply([snapshot(feed, kept).batch()])
+    assert parked(central) == [(3, "fault", 0), (6, "row", 3), (11, "row", 6)]
     assert Tree.objects.using(central).get().id == kept.id
     assert Branch.objects.using(central).exists()
 
@@ -309,6 +311,38 @@ def test_a_row_that_only_a_snapshot_knows_holds_others_up_if_it_is_missing(centr
     absent = Parked.objects.using(central).values_list("seq", "absent")
     assert dict(absent) == {1: True, 3: True, 4: False}
     taken.delete()
+
+
+def test_a_row_that_only_a_snapshot_knows_may_be_called_by_another_one(
+    databases: Databases,
+) -> None:
+    using = "central_pg"
+    databases.clean(using)
+    painted, author = zoo.Author(pkid=1, name="painted"), zoo.Author(pkid=2, name="not")
+    feed, long = Feed(), 51 * "x"
+    applier = feed.applier(using)
+    applier.apply([feed.insert(painted, zoo.Portrait(author=painted), author).batch()])
+    portraits = Layout("zoo.portrait", ("author",), ("caption",))
+    for each in (painted, author):
+        feed.raw(SAVE, portraits, [each.id.bytes, long])
+    applier.apply([feed.batch()])
+    absent = Parked.objects.using(using).values_list("seq", "absent")
+    assert dict(absent) == {4: False, 5: True}
+
+
+def test_what_refers_to_a_row_that_central_has_lost_waits_behind_its_records(central: str) -> None:
+    """Central should have the row; somebody there has deleted it."""
+    zoo.Topping.objects.using(central).create(name="taken")
+    topping, pizza = zoo.Topping(name="ham"), zoo.Pizza(name="toast")
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(topping, pizza).batch()])
+    topping.name = "taken"
+    applier.apply([feed.update(topping).batch()])
+    zoo.Topping.objects.using(central).filter(id=topping.id).delete()
+    on = Layout("zoo.pizza_toppings", ("pizza", "topping"), ())
+    applier.apply([feed.raw(INSERT, on, [pizza.id.bytes, topping.id.bytes]).batch()])
+    assert parked(central) == [(3, "fault", 0), (4, "reference", 3)]
 
 
 def test_what_a_snapshot_brings_later_is_not_parked_before(central: str) -> None:

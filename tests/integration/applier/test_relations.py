@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.contrib.auth.models import Permission
 from django.contrib.contenttypes.models import ContentType
+from django.test import override_settings
 
 from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import Offset
 from sockstream.wire.records import DELETE, INSERT, Layout
+from tests.heirs.models import Heir
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import (
     Author,
@@ -299,3 +303,66 @@ def test_a_delete_that_leaves_somebody_behind(central: str) -> None:
         4,
     )
     assert Category.objects.using(central).count() == 2
+
+
+@pytest.fixture
+def founder(central: str) -> Iterator[Heir]:
+    """Written at central itself: only there it has its number before it is inserted."""
+    made = Heir(pkid=70)
+    made.follows_id = made.pkid
+    made.save(using=central)
+    with override_settings(SOCKSTREAM={"MODELS": ["heirs"]}):
+        yield made
+    Heir.objects.using(central).all().delete()
+
+
+def test_rows_that_need_each_other_are_written_in_their_order(founder: Heir, central: str) -> None:
+    son = Heir(pkid=1, follows=founder)
+    grandson = Heir(pkid=2, follows=son)
+    feed = Feed()
+    feed.applier(central).apply([feed.insert(grandson, son).batch()])
+    found = Heir.objects.using(central).get(id=grandson.id)
+    assert (found.follows.id, found.follows.follows.id) == (son.id, founder.id)
+
+
+def test_a_row_is_changed_to_need_one_that_comes_with_it(founder: Heir, central: str) -> None:
+    heir, new = Heir(pkid=1, follows=founder), Heir(pkid=2, follows=founder)
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(heir).batch()])
+    heir.follows = new
+    applier.apply([feed.insert(new).update(heir).batch()])
+    assert Heir.objects.using(central).get(id=heir.id).follows.id == new.id
+
+
+@pytest.mark.usefixtures("founder")
+def test_rows_that_need_each_other_in_a_circle_are_refused(central: str) -> None:
+    one, other = Heir(pkid=1), Heir(pkid=2)
+    one.follows, other.follows = other, one
+    feed = Feed()
+    with pytest.raises(Stopped) as stopped:
+        feed.applier(central).apply([feed.insert(one, other).batch()])
+    assert stopped.value.error.code == "missing-reference"
+
+
+def test_a_row_that_others_refer_to_by_their_key_cannot_go(central: str) -> None:
+    author = Author(pkid=1, name="painted")
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(author, Portrait(author=author, caption="")).batch()])
+    here = Author.objects.using(central).get()
+    with pytest.raises(Stopped) as stopped:
+        applier.apply([feed.delete(author).batch()])
+    assert f"zoo.portrait {here.pkid} points to zoo.author {here.pkid}" in str(stopped.value)
+
+
+def test_a_pair_that_central_has_already(central: str) -> None:
+    pizza, topping = Pizza(name="toast"), Topping(name="ham")
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(pizza, topping).batch()])
+    Pizza.objects.using(central).get().toppings.add(Topping.objects.using(central).get())
+    on = Layout("zoo.pizza_toppings", ("pizza", "topping"), ())
+    applier.apply([feed.raw(INSERT, on, [pizza.id.bytes, topping.id.bytes]).batch()])
+    assert Pizza.objects.using(central).get().toppings.count() == 1
+    assert Offset.objects.using(central).get().inserts_met == 1

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
-from django.db import connections, transaction
+from django.db import ProgrammingError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.test import override_settings
 
-from sockstream.receiver.applying.applier import Retry
+from sockstream.receiver.applying.applier import Retry, Stopped
 from sockstream.receiver.models import Offset, State
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
@@ -233,6 +235,102 @@ def test_a_serialization_failure(postgresql: str) -> None:
     finally:
         connections[postgresql].close()
     assert applier.apply([first, second]).offset == 3
+
+
+@pytest.fixture
+def refusing(postgresql: str) -> Iterator[Callable[..., str]]:
+    """Let the next commits that insert parameters fail with these SQLSTATEs, one each."""
+
+    def refuse(*states: str) -> str:
+        with connections[postgresql].cursor() as cursor:
+            cursor.execute(REFUSING.format(states=", ".join(f"'{state}'" for state in states)))
+        return postgresql
+
+    yield refuse
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute("DROP FUNCTION refuse() CASCADE; DROP SEQUENCE refused")
+
+
+# A sequence goes on counting when its transaction is rolled back.
+REFUSING = """
+CREATE SEQUENCE refused;
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE state text := (ARRAY[{states}])[nextval('refused')];
+BEGIN
+    IF state IS NOT NULL THEN RAISE EXCEPTION 'refused' USING ERRCODE = state; END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON zoo_parameter DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+BLAMES, SERIALIZATION = "23514", "40001"
+
+
+@pytest.mark.parametrize(
+    ("on_error", "states"),
+    [
+        ("stop", [SERIALIZATION]),
+        ("stop", [BLAMES, SERIALIZATION]),
+        ("park", [BLAMES, BLAMES, SERIALIZATION]),
+    ],
+)
+def test_a_commit_fails_for_now_at_any_attempt(
+    on_error: str, states: list[str], refusing: Callable[..., str]
+) -> None:
+    using, feed = refusing(*states), Feed()
+    batch = feed.insert(row()).batch()
+    with override_settings(SOCKSTREAM={"MODELS": ["zoo"], "ON_ERROR": on_error}):
+        applier = feed.applier(using)
+        with pytest.raises(Retry) as failed:
+            applier.apply([batch])
+        assert failed.value.error.code == "retry"
+        assert Offset.objects.using(using).get().state != State.STOPPED
+        assert applier.apply([batch]).offset == 1
+
+
+@pytest.mark.parametrize("on_error", ["stop", "park"])
+@pytest.mark.parametrize("state", [BLAMES, SERIALIZATION])
+def test_the_commit_of_a_group_in_several_batches_fails_once(
+    on_error: str, state: str, refusing: Callable[..., str]
+) -> None:
+    using, feed = refusing(state), Feed()
+    first, last = feed.insert(row()).batch(open=True), feed.insert(Parameter(name="last")).batch()
+    with override_settings(SOCKSTREAM={"MODELS": ["zoo"], "ON_ERROR": on_error}):
+        applier = feed.applier(using)
+        applier.apply([first])
+        with pytest.raises(Retry) as failed:
+            applier.apply([last])
+        assert failed.value.error.code == "retry"
+        applier.apply([first])
+        assert applier.apply([last]).offset == 2
+    offset = Offset.objects.using(using).get()
+    assert offset.state not in {State.CHECKING, State.STOPPED}
+    assert (offset.parked, offset.records_applied) == (0, 2)
+
+
+def test_a_commit_is_refused_and_nobody_knows_why(refusing: Callable[..., str]) -> None:
+    """The last record of the group is named, for want of a better one."""
+    using, feed = refusing(*[BLAMES] * 9), Feed()
+    with pytest.raises(Stopped) as stopped:
+        feed.applier(using).apply([feed.insert(row(), Parameter(name="last")).batch()])
+    assert (stopped.value.key, stopped.value.seq) == ("last", 2)
+    assert "refused" in stopped.value.error.words
+
+
+def test_a_table_of_ours_is_gone(postgresql: str) -> None:
+    """That is neither for now nor a record's fault: it goes up as it is."""
+    feed = Feed()
+    applier = feed.applier(postgresql)
+    rename = "ALTER TABLE {} RENAME TO {}"
+    ours, away = Offset._meta.db_table, "away"
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute(rename.format(ours, away))
+        try:
+            with pytest.raises(ProgrammingError):
+                applier.apply([feed.insert(row()).batch()])
+        finally:
+            cursor.execute(rename.format(away, ours))
+    assert not Parameter.objects.using(postgresql).exists()
 
 
 def test_inside_a_transaction_of_somebody_else_nothing_is_promised(central: str) -> None:

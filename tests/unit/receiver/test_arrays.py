@@ -68,6 +68,10 @@ def test_nul_is_refused() -> None:
             '{"\\"a\\"=>NULL,\\"b\\\\\\"\\"=>\\"c\\\\\\\\\\""}',
         ),
         (Kind.TEXT, ["NULL", "", "a,b"], '{"NULL","","a,b"}'),
+        # What was no value of its kind at the site goes as it came.
+        (Kind.DURATION, ["1 day"], '{"1 day"}'),
+        (Kind.HSTORE, ["a=>1"], '{"a=>1"}'),
+        (Kind.ARRAY, ["{1,2}"], '{"{1,2}"}'),
     ],
 )
 def test_kinds(kind: Kind, values: list[object], written: str) -> None:

@@ -76,6 +76,8 @@ class Required(models.Model):
     duration = models.DurationField(default=timedelta)
     created = models.DateTimeField(auto_now_add=True)
     changed = models.DateTimeField(auto_now=True)
+    day = models.DateField(auto_now_add=True)
+    moment = models.TimeField(auto_now=True)
 
 
 class Custom(models.Model):
