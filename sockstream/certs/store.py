@@ -148,8 +148,9 @@ class Store:
         number = revocation.parsed(self.folder / CRL, [self.authority.cert]).number
         self._sign_crl(number)
         serials = ", ".join(f"{entry.serial:x}" for entry in fresh)
+        whoever = "a site refuses" if fresh[0].kind == SERVER else "central refuses"
         self.done.append(
-            f"Revoked {fresh[0].name} (serial {serials}): central refuses it"
+            f"Revoked {fresh[0].name} (serial {serials}): {whoever} it"
             f" once {self.folder / CRL} is there"
         )
 

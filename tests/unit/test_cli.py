@@ -72,6 +72,8 @@ def test_each_action(capsys: pytest.CaptureFixture[str]) -> None:
         f"Revoked site-a (serial {first:x}, {second:x}):"
         " central refuses it once pki/crl.pem is there.\n"
     )
+    central = said(capsys, "revoke", "central.example.org", "--out", "pki")
+    assert central.endswith(": a site refuses it once pki/crl.pem is there.\n")
     again = said(capsys, "revoke", "site-a", "--out", "pki")
     assert again == "Nothing to do: site-a is revoked already.\n"
 
