@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -26,6 +26,7 @@ from tests.faults.rig import (
 UNREACHABLE = frozenset({"cannot be used"})
 TABLES = ("polls_question", "polls_choice", "zoo_required", "sockstream_receiver_offset")
 READ_ONLY = 0o444
+LOCKED_WITHIN_MS = 1_000
 
 
 @fault(Lane.DATABASE, vendor="postgresql", excuses=UNREACHABLE)
@@ -48,16 +49,14 @@ def connections_of_the_site_terminated(rig: Rig, draw: Random) -> Iterator[None]
 @contextmanager
 def table_locked(rig: Rig, draw: Random) -> Iterator[None]:
     """Readers go on, writers wait."""
-    with session(rig.pair.central) as other, other.transaction():
-        other.execute(f"LOCK TABLE {draw.choice(TABLES)} IN EXCLUSIVE MODE")
+    with locking(rig, f"LOCK TABLE {draw.choice(TABLES)} IN EXCLUSIVE MODE"):
         yield
 
 
 @fault(Lane.DATABASE, longest=4.0, vendor="postgresql")
 @contextmanager
 def offset_locked(rig: Rig, draw: Random) -> Iterator[None]:
-    with session(rig.pair.central) as other, other.transaction():
-        other.execute("SELECT seq FROM sockstream_receiver_offset FOR UPDATE")
+    with locking(rig, "SELECT seq FROM sockstream_receiver_offset FOR UPDATE"):
         yield
 
 
@@ -90,10 +89,13 @@ def no_connections_left(rig: Rig, draw: Random) -> Iterator[None]:
 @contextmanager
 def another_writer(rig: Rig, draw: Random) -> Iterator[None]:
     path = connections[rig.pair.central].settings_dict["NAME"]
-    with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    within = LOCKED_WITHIN_MS / 1_000
+    with closing(sqlite3.connect(path, timeout=within, isolation_level=None)) as other:
+        with suppress(sqlite3.OperationalError):
+            other.execute("BEGIN IMMEDIATE")
         yield
-        other.execute("ROLLBACK")
+        if other.in_transaction:
+            other.execute("ROLLBACK")
 
 
 @fault(Lane.DATABASE, Lane.RECEIVER, longest=3.0, vendor="sqlite", excuses=UNREACHABLE)
@@ -107,6 +109,16 @@ def files_read_only(rig: Rig, draw: Random) -> Iterator[None]:
             file.chmod(READ_ONLY)
         with killed(rig, rig.active):
             pass
+        yield
+
+
+@contextmanager
+def locking(rig: Rig, statement: str) -> Iterator[None]:
+    """Hold the locks of a statement, but not if a receiver that is stopped has them."""
+    with session(rig.pair.central) as other, other.transaction():
+        other.execute(f"SET LOCAL lock_timeout = '{LOCKED_WITHIN_MS}ms'")
+        with suppress(psycopg.errors.LockNotAvailable), other.transaction():
+            other.execute(statement)
         yield
 
 

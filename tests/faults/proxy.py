@@ -56,6 +56,11 @@ class Proxy:
         return f"{host}:{port}"
 
     @property
+    def alive(self) -> bool:
+        """Whether its thread goes on."""
+        return self._thread.is_alive()
+
+    @property
     def connections(self) -> int:
         """How many connections pass through it now, dead ones too."""
         return len(self._tunnels)
@@ -88,9 +93,12 @@ class Proxy:
     def cut(self, *, reset: bool) -> int:
         """End every connection, by RST or by FIN. Returns how many there were."""
         with self._changing():
+            count = len(self._tunnels)
             for tunnel in self._tunnels:
                 tunnel.cut(reset=reset)
-            return len(self._tunnels)
+            # Nobody may wait for sockets that are closed.
+            self._tunnels = [tunnel for tunnel in self._tunnels if not tunnel.closed]
+            return count
 
     def cut_after(self, size: int, way: Direction) -> threading.Event:
         """End the connection on which the next `size` bytes in this direction have passed.

@@ -161,6 +161,7 @@ class Rig:
 
     def look(self) -> None:
         """Start again what has ended. Raises AssertionError if it should not have."""
+        assert self.proxy.alive, "the proxy died"
         for end in self.ends:
             if end.running or end in self.down:
                 continue
