@@ -59,8 +59,8 @@ def test_a_server_does_not_run_as_root() -> None:
         cursor = connection.cursor()
         cursor.execute("SELECT pg_backend_pid()")
         (pid,) = cursor.fetchone()
-        connection.close()
         assert psutil.Process(pid).uids().effective != 0
+        connection.close()
 
 
 def test_a_server_that_does_not_start_says_why() -> None:
