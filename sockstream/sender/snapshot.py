@@ -3,8 +3,8 @@
 It is one group of the stream, whatever its size, so that central shows the state before it until
 it has all of it: a mark for each model that the snapshot brings, then, parents first, a mark and
 the rows of each model, then, children first, a mark that all of them were there. What comes of a
-model before its rows do is left out at central: the rows come as they are then. So a row that
-refers to another one never comes before it.
+model before its rows do is left out at central, but for deletes: the rows come as they are then.
+So a row that refers to another one never comes before it.
 """
 
 from __future__ import annotations

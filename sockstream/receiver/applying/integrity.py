@@ -39,10 +39,10 @@ def checked(write: Write, holdings: Holdings, using: str) -> Write:
         written, deleted = _outcome(parts)
         gone = {plan: _primary_keys(plan, rows, using) for plan, rows in deleted.items()}
         meetings = write(parts)
-        coming = [plan for plan in written if holdings.waits(plan.label)]
-        _require_parents({p: rows for p, rows in written.items() if p not in coming}, using)
+        _require_parents({p: r for p, r in written.items() if not holdings.waits(p.label)}, using)
         for plan, keys in gone.items():
-            _require_no_children(plan, deleted[plan], keys, using)
+            if not holdings.waits(plan.label):
+                _require_no_children(plan, deleted[plan], keys, using)
         _require_the_rest(using)
         return meetings
 

@@ -69,6 +69,10 @@ class Net:
         """Keys of rows that a snapshot found and that are not there now."""
         return [self.parts(key) for key in self.gone() if self.first[key] == SAVE]
 
+    def keep_gone(self) -> None:
+        """Forget the rows that are there now."""
+        self.last = dict.fromkeys(self.gone())
+
     def gone(self) -> list[Key]:
         """Keys of rows that are not there now."""
         return [key for key, row in self.last.items() if row is None]

@@ -1,8 +1,8 @@
 """The records of one stream on their way into central's tables.
 
-A snapshot is one group. What comes of a model before its rows do is left out, since they come as
-they are then. At its end, and as soon as one of them is in the way of a row, the stream's rows that
-the snapshot has not brought (yet) are deleted.
+A snapshot is one group. Of what comes of a model before its rows do, only the deletes are written:
+the rows come as they are then. At its end, and as soon as one of them is in the way of a row, the
+stream's rows that the snapshot has not brought (yet) are deleted.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Writer:
         self._is_parked = is_parked or (lambda label, key: False)
         self._using = using
         self._references = References(using)
+        self._coming: dict[str, Plan] = {}
 
     def forget(self) -> None:
         """What is remembered may be rolled back: look again."""
@@ -63,7 +64,7 @@ class Writer:
     def _write(self, run: Sequence[Part], cursor: CursorWrapper) -> Meetings:
         tables = self._reduced(run)
         loading = [table.plan for label, table in tables.items() if self._holdings.loads(label)]
-        if not loading:
+        if not (loading or any(map(self._holdings.waits, tables))):
             return self._effect(tables, cursor).write()
         try:
             with transaction.atomic(using=self._using):
@@ -71,7 +72,7 @@ class Writer:
         except IntegrityError:
             self._references.forget_all()
             for plan in loading:
-                self._sweep(plan, cursor)
+                self._make_way(plan, cursor)
             self._effect(tables, cursor).write()
         return Meetings()  # what central should have had is not known before the snapshot's end
 
@@ -80,12 +81,22 @@ class Writer:
         plan = mark.header.plan(index)
         self._owners.claim(plan)
         if op == BEGIN:
+            self._coming[plan.label] = plan
             self._holdings.begin(plan.label)
         elif op == LOAD:
             self._holdings.load(plan.label)
         else:
             self._sweep(plan, cursor)
             self._holdings.end(plan.label)
+
+    def _make_way(self, plan: Plan, cursor: CursorWrapper) -> None:
+        """Sweep the plan's rows, and before them those whose keys name such rows: without them
+        nobody could say any more which rows those are."""
+        for other in self._coming.values():
+            targets = (other.columns[number].target for number in other.key_references)
+            if any(target is not None and target.label == plan.label for target in targets):
+                self._make_way(other, cursor)
+        self._sweep(plan, cursor)
 
     def _sweep(self, plan: Plan, cursor: CursorWrapper) -> None:
         """Delete the stream's rows that the snapshot has not brought, if none of it is parked."""
@@ -106,11 +117,13 @@ class Writer:
             nets: list[Net] = []
             for label, (index,) in part.layouts.items():
                 table = tables.get(label) or self._table(part.header.plan(index))
-                if not self._holdings.waits(label):
-                    tables[label] = table
+                tables[label] = table
                 nets += [_NO_NET] * (index + 1 - len(nets))
                 nets[index] = table.net
             reduce(part.records, nets)
+        for label, table in tables.items():
+            if self._holdings.waits(label):
+                table.net.keep_gone()
         return tables
 
     def _table(self, plan: Plan) -> Table:

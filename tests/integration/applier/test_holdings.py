@@ -6,11 +6,11 @@ import pytest
 from django.db import connections
 
 from sockstream.receiver.applying.applier import Stopped
-from sockstream.receiver.models import HeldRow, Holding
+from sockstream.receiver.models import HeldRow, Holding, Offset
 from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Layout
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
-from tests.zoo.models import Bounded, Slot
+from tests.zoo.models import Author, Bounded, Essay, Slot
 
 BOUNDED = Layout("zoo.bounded", ("id",), ("low", "high"))
 SLOT = Layout("zoo.slot", ("id",), ("name", "position"))
@@ -97,3 +97,62 @@ def test_a_key_that_is_no_uuid_is_noted_by_its_digest(databases: Databases) -> N
     applier.apply([feed.batch()])
     with connections[using].cursor() as cursor:
         assert cursor.execute("SELECT count(*) FROM zoo_slot").fetchone() == (0,)
+
+
+AUTHOR = Layout("zoo.author", ("id",), ("name", "mentor"))
+ESSAY = Layout("zoo.essay", ("id",), ("title", "author", "editor"))
+READERS = Layout("zoo.essay_readers", ("essay", "author"), ())
+
+
+def read(feed: Feed, reader: Author, essay: Essay, op: int = INSERT) -> Feed:
+    """A row whose key is made of what central numbers by itself."""
+    return feed.raw(op, READERS, (essay.id.bytes, reader.id.bytes))
+
+
+def readers(using: str) -> list[str]:
+    return [reader.name for reader in Essay.objects.using(using).get().readers.all()]
+
+
+def test_a_row_goes_although_what_its_key_names_is_gone_before_a_snapshot_ends(
+    central: str,
+) -> None:
+    """Its delete came before its model's rows, and that of the other row after those of its own."""
+    writer, reader = Author(pkid=1, name="writer"), Author(pkid=2, name="reader")
+    essay = Essay(pkid=1, title="read", author=writer)
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([read(feed.insert(writer, reader, essay), reader, essay).batch()])
+    for layout in (AUTHOR, ESSAY, READERS):
+        feed.raw(BEGIN, layout, ())
+    feed.raw(LOAD, AUTHOR, ()).raw(SAVE, AUTHOR, (writer.id.bytes, "writer", None))
+    read(feed, reader, essay, DELETE).delete(reader)
+    feed.raw(LOAD, ESSAY, ()).raw(SAVE, ESSAY, (essay.id.bytes, "read", writer.id.bytes, None))
+    feed.raw(LOAD, READERS, ())
+    for layout in (READERS, ESSAY, AUTHOR):
+        feed.raw(END, layout, ())
+    applier.apply([feed.batch()])
+    assert readers(central) == []
+    assert Author.objects.using(central).get().name == "writer"
+    offset = Offset.objects.using(central).get()
+    assert (offset.seq, offset.deletes_missed) == (feed.seq, 0)
+
+
+def test_a_row_that_makes_way_takes_along_those_whose_keys_name_it(central: str) -> None:
+    """It comes again, under another number of central's."""
+    writer, old, new = Author(pkid=1, name="writer"), Slot(position=1), Slot(position=1)
+    essay = Essay(pkid=1, title="read", author=writer)
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([read(feed.insert(writer, essay, old), writer, essay).batch()])
+    for layout in (AUTHOR, SLOT, ESSAY, READERS):
+        feed.raw(BEGIN, layout, ())
+    feed.raw(LOAD, AUTHOR, ()).raw(LOAD, SLOT, ())
+    feed.raw(SAVE, AUTHOR, (writer.id.bytes, "writer", None))
+    feed.raw(SAVE, SLOT, (new.id.bytes, "in the way", 1))
+    feed.raw(LOAD, ESSAY, ()).raw(SAVE, ESSAY, (essay.id.bytes, "read", writer.id.bytes, None))
+    read(feed.raw(LOAD, READERS, ()), writer, essay, SAVE)
+    for layout in (READERS, ESSAY, SLOT, AUTHOR):
+        feed.raw(END, layout, ())
+    applier.apply([feed.batch()])
+    assert readers(central) == ["writer"]
+    assert Slot.objects.using(central).get().id == new.id
