@@ -36,10 +36,8 @@ PAIRED_IDS = ["sqlite-sqlite", "pg-pg"]
 PAIRED = [PAIRS[name] for name in PAIRED_IDS]
 WRITERS = 2
 LONGEST_WAIT = 0.3
-# Nobody holds the writers back, and this is about nothing being lost, not about speed.
-DRAINED_WITHIN = 240.0
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("pair", PAIRED, ids=PAIRED_IDS, indirect=True)
@@ -60,7 +58,7 @@ def test_everything_arrives_once_and_in_order_whoever_is_killed(
         kill_at_random([sender, receiver], pair)
         for writer in writers:
             writer.stop()
-        wait_until_applied(pair, sender, receiver, within=DRAINED_WITHIN)
+        wait_until_applied(pair, sender, receiver)
         reader.end()
         applied = audit.check(pair)
         assert sender.stop() == 0, sender.log
