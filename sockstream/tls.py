@@ -188,21 +188,29 @@ def _context(
     protocol: int, ca: str | Path, cert: str | Path, key: str | Path, kind: str
 ) -> ssl.SSLContext:
     files.read_authority(ca)
-    files.read_pair(cert, key, kind)
     context = ssl.SSLContext(protocol)
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     # Python 3.13 sets it in create_default_context; certificates are judged alike by each version.
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     try:
         context.load_verify_locations(ca)
-        # A password, lest OpenSSL asks the terminal for one.
-        context.load_cert_chain(cert, key, password="")
-    except (ssl.SSLError, OSError) as error:
+        try:
+            _load_pair(context, cert, key, kind)
+        except OSError:
+            # A renewal may have moved a file since it was looked at.
+            _load_pair(context, cert, key, kind)
+    except OSError as error:
         raise ConfigError(
             f"{ca}, {cert} and {key} make no TLS context: {_why(error)}",
             "Run: sockstream certs",
         ) from error
     return context
+
+
+def _load_pair(context: ssl.SSLContext, cert: str | Path, key: str | Path, kind: str) -> None:
+    found = files.read_pair(cert, key, kind)
+    # A password, lest OpenSSL asks the terminal for one.
+    context.load_cert_chain(found, key, password="")
 
 
 _SHA256 = hashes.SHA256()

@@ -4,6 +4,7 @@ A certificate and its key are two files, and no file system renames two at once.
 staged beside their places first; once they are whole, the key is put in its place, and then the
 certificate. After a crash, `recover` goes on from there if what is staged is whole, by itself or
 with the half that is in place, and else throws it away: both files are new, or both are old.
+Whoever reads them in between finds with `half_of` what is in place already.
 """
 
 from __future__ import annotations
@@ -112,6 +113,15 @@ def belong_together(cert: Path, key: Path) -> bool:
         return False
     encodings = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return public.public_bytes(*encodings) == private.public_bytes(*encodings)
+
+
+def half_of(cert: Path, key: Path) -> Path | None:
+    """Where the certificate of `key` is: in its place, or staged beside it; None if nowhere.
+
+    The place is looked at again at the end, since the renewal may have gone on meanwhile.
+    """
+    places = (cert, _staged(cert), cert)
+    return next((place for place in places if belong_together(place, key)), None)
 
 
 def _finish(folder: Path, name: str) -> bool:

@@ -20,19 +20,22 @@ def read_authority(path: str | Path) -> None:
             raise _wrong("CA", path, "is not an authority's certificate", "Name the file ca.crt")
 
 
-def read_pair(cert_path: str | Path, key_path: str | Path, kind: str) -> None:
+def read_pair(cert_path: str | Path, key_path: str | Path, kind: str) -> Path:
     """Check that SOCKSTREAM["CERT"] and ["KEY"] belong together, and are for `kind`.
 
-    `kind`: index.SERVER or index.CLIENT. Raises ConfigError.
+    `kind`: index.SERVER or index.CLIENT. Returns where the certificate is: beside its place if a
+    renewal has put the new key in its place, and not the certificate yet. Raises ConfigError.
     """
     cert = read_certificate(cert_path)
     _check_key(key_path)
-    if not disk.belong_together(Path(cert_path), Path(key_path)):
+    found = disk.half_of(Path(cert_path), Path(key_path))
+    if found is None:
         raise _wrong(
             "KEY",
             key_path,
             f"is not the key of the certificate {cert_path}",
-            _mend_of_mismatch(Path(cert_path)),
+            "Name the key that was made with it, or run: "
+            f"sockstream certs renew {Path(cert_path).stem}",
         )
     other = index.CLIENT if kind == index.SERVER else index.SERVER
     if index.kind_of(cert) == other:
@@ -43,6 +46,7 @@ def read_pair(cert_path: str | Path, key_path: str | Path, kind: str) -> None:
             f"is a {other}'s certificate, and this end needs a {kind}'s",
             f"Run: sockstream certs {kind} {what}",
         )
+    return found
 
 
 def read_certificate(path: str | Path) -> x509.Certificate:
@@ -100,12 +104,6 @@ def _is_authority(cert: x509.Certificate) -> bool:
         return cert.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, ValueError):
         return False
-
-
-def _mend_of_mismatch(cert: Path) -> str:
-    if cert.with_name(cert.name + disk.STAGED).exists():
-        return "A renewal was interrupted; this finishes it: sockstream certs"
-    return f"Name the key that was made with it, or run: sockstream certs renew {cert.stem}"
 
 
 def _seen_from(path: str | Path) -> str:

@@ -62,6 +62,7 @@ def test_the_site_is_revoked_and_renewed(mended: World) -> None:
         mended.write()
         wait_until_applied(mended.pair, sender, mended.receiver)
         assert sender.stop() == 0
+    assert len(only_words(sender)) == 4, sender.log
     first, trouble, again, _ = only_words(sender)
     assert is_clear(trouble).endswith("run where the authority is: sockstream certs renew site.")
     assert first.split(",")[0] == again.split(",")[0]
