@@ -134,10 +134,16 @@ class Row:
 
     @property
     def local_pk(self) -> Column | None:
-        """The primary key, if it is no part of the key: an integer that means nothing elsewhere."""
+        """The primary key, if it is no part of the key."""
         if self.pk is None or any(column.column == self.pk.column for column in self.key):
             return None
         return self.pk
+
+    @property
+    def number(self) -> Column | None:
+        """The local primary key, if the database numbers the rows by itself."""
+        pk = self.local_pk
+        return pk if pk is not None and isinstance(pk.field, models.AutoField) else None
 
 
 @functools.cache

@@ -137,6 +137,23 @@ class HeldRow(models.Model):
         return str(self.name)
 
 
+class Promised(models.Model):
+    """The number that central gives a row when it comes, because others point to it already.
+
+    `holding`, `name` and `key` are as in `HeldRow`. Never seen from outside: none outlives its
+    transaction.
+    """
+
+    pk = models.CompositePrimaryKey("holding", "name")
+    holding = models.IntegerField()
+    name = models.UUIDField()
+    key = models.BinaryField(null=True)
+    number = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.number} for {self.name}"
+
+
 class Cause(models.TextChoices):
     """Why a record is parked: of its own accord, or behind another one."""
 

@@ -132,7 +132,7 @@ class _Retry:
         self._parking = Parking(source, stream, using, parks=True)
         owners = Owners(source, stream, using)
         writer = Writer(owners, holdings, using, self._parking.is_parked)
-        self._write = checked(writer.write, holdings, using)
+        self._write = checked(partial(writer.write, whole=True), holdings, using)
         self._replay = Replay(offset, self._parking, Headers(allowed, using), writer, using)
 
     def run(self, outcome: Outcome) -> None:

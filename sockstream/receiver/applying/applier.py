@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ from ...wire.errors import WireError
 from ...wire.records import Batch
 from ..models import State
 from ..signals import records_applied
-from .constraints import find_broken
+from .constraints import Broken, find_broken
 from .effects import Meetings
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
 from .halving import Write, fault_of
@@ -84,7 +84,7 @@ class Applier:
         self._writer = Writer(owners, holdings, using, self._parking.is_parked)
         write, forget = self._writer.write, self._writer.forget
         self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
-        self._close_look = checked(write, holdings, using)
+        self._close_look = checked(partial(write, whole=True), holdings, using)
         self._checked: Write = partial(self._parking.write, write=self._close_look, forget=forget)
         self._atomic: transaction.Atomic | None = None
         self._open: Progress | None = None
@@ -193,6 +193,7 @@ class Applier:
             if fresh:
                 progress.advance(fresh[-1], write(parts))
                 progress.parked += self._parking.keep()
+                self._writer.finish()
                 move(progress, self.using)
         self._note_commit(progress, lambda: _counted(parts))
 
@@ -247,7 +248,11 @@ class Applier:
 
     def _is_broken(self) -> bool:
         """Whether the transaction cannot end at this cut, since its rest is still to come."""
-        return find_broken(sorted(self._open_labels), self._allowed, self.using) is not None
+        return self._broken(self._open_labels) is not None
+
+    def _broken(self, labels: Iterable[str]) -> Broken | None:
+        found = self._writer.broken()
+        return found or find_broken(sorted(labels), self._allowed, self.using)
 
     def _extend(self, progress: Progress, more: Sequence[Step]) -> None:
         fresh = progress.after(more)
@@ -271,6 +276,7 @@ class Applier:
                     self._try_again(progress)
                 if progress.row.state in (State.CHECKING, State.STOPPED):
                     self._refuse_broken([step.part for step in last])
+                self._writer.finish()
                 move(progress, self.using)
         except BLAMED as error:
             self.close()
@@ -306,7 +312,7 @@ class Applier:
 
     def _refuse_broken(self, parts: Sequence[Part]) -> None:
         labels = set(self._open_labels).union(*(part.layouts for part in parts))
-        broken = find_broken(sorted(labels), self._allowed, self.using)
+        broken = self._broken(labels)
         if broken is not None:
             raise broken.fault(parts) from broken.refusal()
 

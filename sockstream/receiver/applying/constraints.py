@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.db import connections, models, router
+from django.db.models import QuerySet
 
-from ...rows import describe
+from ...rows import Row, describe
 from ...wire.records import DELETE
-from .faults import RecordFault, Refusal
+from .faults import RecordFault, Refusal, shown
 from .halving import fault_of
 from .parts import Part
 
@@ -61,13 +62,41 @@ def find_broken(labels: Iterable[str], allowed: Any, using: str) -> Broken | Non
     return None
 
 
+def find_pointing(row: Row, keys: Mapping[int, Sequence[Any]], using: str) -> Broken | None:
+    """A row that points to one of those with these local primary keys, which are not there.
+
+    `keys` has the key of each by its parts. Foreign keys without a constraint count too.
+    """
+    for f in _references(row.model):
+        by_number = f.target_field.primary_key and f.target_field.model is row.model
+        if not (by_number and router.allow_migrate_model(using, f.model)):
+            continue
+        child = describe(f.model)
+        names = [column.field.attname for column in child.key]
+        rows: QuerySet[Any] = QuerySet(model=f.model, using=using)
+        pointing = rows.filter(**{f"{f.attname}__in": list(keys)})
+        found = pointing.values_list(f.attname, *names).first()
+        if found is not None:
+            parts = zip(found[1:], child.key, strict=True)
+            return Broken(
+                model=child.label,
+                key=", ".join(_shown(value, column.field) for value, column in parts),
+                field=f.name,
+                target=row.label,
+                missing=shown(keys[found[0]]),
+            )
+    return None
+
+
 def foreign_keys(model: type[models.Model]) -> Iterator[Any]:
     """The fields behind the foreign keys of the model's table, and of those that point to it."""
+    return (f for f in _references(model) if f.db_constraint)
+
+
+def _references(model: type[models.Model]) -> Iterator[Any]:
     relations: list[Any] = list(model._meta.get_fields(include_hidden=True))
-    found = [f if f.concrete else getattr(f, "field", None) for f in relations]
-    for f in found:
-        constrained = getattr(f, "db_constraint", False)
-        if isinstance(f, models.ForeignKey) and constrained and f.model._meta.managed:
+    for f in [f if f.concrete else getattr(f, "field", None) for f in relations]:
+        if isinstance(f, models.ForeignKey) and f.model._meta.managed:
             yield f
 
 

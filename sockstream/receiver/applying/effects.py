@@ -9,7 +9,7 @@ the caller writes smaller parts in their own order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,10 @@ class Table:
 
 
 class Effect:
-    """The net effect of some records on its way into the tables."""
+    """The net effect of some records on its way into the tables.
+
+    `draws`: a row may point to one that is still to come. If not, that is refused.
+    """
 
     def __init__(
         self,
@@ -55,8 +58,11 @@ class Effect:
         references: References,
         holdings: Holdings,
         cursor: CursorWrapper,
+        *,
+        draws: bool,
     ) -> None:
         self._tables = tables
+        self._draws = draws
         self._references = references
         self._holdings = holdings
         self._cursor = cursor
@@ -118,7 +124,7 @@ class Effect:
             return
         found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
         if found < len(ready):
-            self._meetings.updates_missed += self._add(plan, columns)
+            self._meetings.updates_missed += self._add(plan, columns, ready)
 
     def _insert(self, plan: Plan, rows: list[Values]) -> int:
         """Insert the rows, or update those that are there; returns how many these were."""
@@ -126,11 +132,8 @@ class Effect:
         while rows:
             columns, ready, late = self._columns(plan, rows)
             if not ready:
-                raise Refusal(
-                    "missing-reference",
-                    f"Rows of {plan.label} point to each other in a circle that can't be NULL",
-                )
-            added = self._add(plan, columns)
+                columns, ready, late = self._columns(plan, rows, at_once=True)
+            added = self._add(plan, columns, ready)
             if added < len(ready):
                 met += len(ready) - added
                 if not plan.only_key:
@@ -141,31 +144,49 @@ class Effect:
             rows = [row for row in rows if id(row) not in written]
         return met
 
-    def _add(self, plan: Plan, columns: Sequence[Values]) -> int:
-        rows = [*columns, *plan.defaults(len(columns[0]))]
-        return plan.statements.insert(self._cursor, rows)
+    def _add(self, plan: Plan, columns: Sequence[Values], rows: Sequence[Values]) -> int:
+        """Insert the rows, which are given by columns too; returns how many were not there."""
+        if plan.numbered is None or not self._references.promises(plan.row):
+            return plan.statements.insert(self._cursor, [*columns, *plan.defaults(len(rows))])
+        names = [frozen_key(row[: plan.key_width]) for row in rows]
+        keys = [name[0] for name in names] if plan.key_width == 1 else names
+        numbers = self._references.promised(plan.row, keys)
+        free = [at for at, number in enumerate(numbers) if number is None]
+        taken = [at for at, number in enumerate(numbers) if number is not None]
+        added = 0
+        if free:
+            values = [*_chosen(columns, free), *plan.defaults(len(free))]
+            added += plan.statements.insert(self._cursor, values)
+        if taken:
+            values = [*_chosen(columns, taken), [numbers[at] for at in taken]]
+            added += plan.numbered.insert(self._cursor, [*values, *plan.defaults(len(taken))])
+        return added
 
     def _columns(
-        self, plan: Plan, rows: list[Values]
+        self, plan: Plan, rows: list[Values], *, at_once: bool = False
     ) -> tuple[list[Values], list[Values], list[Values]]:
         """The rows by columns with local references, which rows these are, and which come again.
 
-        A row waits if it points to one that is written later. Where the reference can be NULL it
-        is so for the time being.
+        A row waits if it points to one that is written later, but not if all have to go `at_once`.
+        Where the reference can be NULL it is so for the time being.
         """
         columns: list[Values] = list(zip(*rows, strict=True))
         waiting: set[int] = set()
         late: set[int] = set()
         for number in plan.references:
             names, column = columns[number], plan.columns[number]
-            columns[number] = self._local(column, names)
-            if columns[number].count(None) > names.count(None):
-                unknown = self._unknown(plan, column, names, columns[number])
-                (late if column.nullable else waiting).update(unknown)
+            columns[number] = found = self._local(column, names)
+            if found.count(None) > names.count(None):
+                missing = [
+                    at for at, pk in enumerate(found) if pk is None and names[at] is not None
+                ]
+                coming = set() if at_once else self._coming(column, names, missing)
+                self._draw(plan, column, names, found, [at for at in missing if at not in coming])
+                (late if column.nullable else waiting).update(coming)
         ready = rows
         if waiting:
             keep = [at for at in range(len(rows)) if at not in waiting]
-            columns = [[values[at] for at in keep] for values in columns]
+            columns = _chosen(columns, keep)
             ready = [rows[at] for at in keep]
         return columns, ready, [rows[at] for at in sorted(late | waiting)]
 
@@ -173,15 +194,34 @@ class Effect:
         assert column.target is not None
         return self._references.local(column.target, names)
 
-    def _unknown(self, plan: Plan, column: Column, names: Values, found: Values) -> Iterator[int]:
-        """Which rows point to what is not there yet. Raises Refusal if it never will be."""
-        coming = self._tables.get(column.parent or "")
-        for at, (name, pk) in enumerate(zip(names, found, strict=True)):
-            if pk is None and name is not None:
-                key = frozen_key([name])[0]
-                if self._all_written or coming is None or coming.net.last.get(key) is None:
-                    raise _missing(plan, column, name)
-                yield at
+    def _coming(self, column: Column, names: Values, missing: Iterable[int]) -> set[int]:
+        """Which of the missing are written here, later."""
+        table = self._tables.get(column.parent or "")
+        if self._all_written or table is None:
+            return set()
+        last = table.net.last
+        return {at for at in missing if last.get(frozen_key([names[at]])[0]) is not None}
+
+    def _draw(
+        self, plan: Plan, column: Column, names: Values, found: list[Any], absent: list[int]
+    ) -> None:
+        """Put the numbers of the absent into `found`. Raises Refusal if they can't be promised."""
+        if not absent:
+            return
+        assert column.target is not None
+        wanted = [names[at] for at in absent]
+        numbers = self._references.draw(column.target, wanted) if self._draws else None
+        if numbers is None:
+            raise _missing(plan, column, wanted[0])
+        for at, number in zip(absent, numbers, strict=True):
+            found[at] = number
+
+
+def _chosen(columns: Sequence[Values], places: Sequence[int]) -> list[Values]:
+    """Some rows, by columns."""
+    if len(places) == len(columns[0]):
+        return list(columns)
+    return [[values[at] for at in places] for values in columns]
 
 
 def _missing(plan: Plan, column: Column, name: Any) -> Refusal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
+from uuid import UUID
 
 import msgpack  # type: ignore[import-untyped]
 from django.db import connections
@@ -16,6 +17,8 @@ from ..models import HeldRow, Holding, Source
 
 _NAME_SIZE = 16
 _AT_ONCE = 5_000
+
+Key = Sequence[Any]
 
 _TABLE = HeldRow._meta.db_table
 _INTO = f"INSERT INTO {_TABLE} (holding, generation, name, {{}}) "
@@ -57,6 +60,10 @@ class Holdings:
         for label in self._touched:
             self._known.pop(label, None)
 
+    def id_of(self, label: str) -> int:
+        """The primary key of the model's holding."""
+        return self._get(label).pk
+
     def waits(self, label: str) -> bool:
         """Whether a snapshot is to bring the model's rows later, as they are then."""
         return self._get(label).phase == Holding.Phase.WAITING
@@ -82,7 +89,7 @@ class Holdings:
         if not keys:
             return
         holding = self._get(row.label)
-        names, packed = _names(row, keys)
+        names, packed = stored_names(row, keys)
         common = holding.pk, holding.generation
         if self._vendor == "postgresql":
             cursor.execute(_ADD[self._vendor], [*common, _array(names), _octets(packed)])
@@ -93,7 +100,7 @@ class Holdings:
     def remove(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
         """Rows with these keys are gone."""
         if keys:
-            names, _ = _names(row, keys)
+            names, _ = stored_names(row, keys)
             self._remove(self._get(row.label), names, cursor)
 
     def _remove(self, holding: Holding, names: Sequence[str], cursor: CursorWrapper) -> None:
@@ -102,7 +109,7 @@ class Holdings:
         else:
             cursor.executemany(_REMOVE[self._vendor], [(holding.pk, name) for name in names])
 
-    def take_stale(self, row: Row, cursor: CursorWrapper) -> list[Sequence[Any]]:
+    def take_stale(self, row: Row, cursor: CursorWrapper) -> list[Key]:
         """Some keys, by their parts, of rows of older generations, which are no longer noted.
 
         Empty once there are none.
@@ -114,10 +121,7 @@ class Holdings:
         found = list(stale.values_list("name", "key")[:_AT_ONCE])
         if found:
             self._remove(holding, [name.hex for name, _ in found], cursor)
-        return [
-            (name.bytes,) if key is None else msgpack.unpackb(bytes(key), use_list=False)
-            for name, key in found
-        ]
+        return [stored_key(name, key) for name, key in found]
 
     def _get(self, label: str) -> Holding:
         if label not in self._known:
@@ -137,8 +141,10 @@ class Holdings:
         holding.refresh_from_db(using=self._using)
 
 
-def _names(row: Row, keys: Iterable[Any]) -> tuple[list[str], list[bytes | None]]:
-    """What the keys are noted by: a UUID as it is, another key by its digest, with the key."""
+def stored_names(row: Row, keys: Iterable[Any]) -> tuple[list[str], list[bytes | None]]:
+    """What keys (see reduce.Net) are noted by: a UUID as it is, another one by its digest; the
+    second list has those other keys, packed.
+    """
     single = len(row.key) == 1
     if single and row.key[0].kind is Kind.UUID:
         keys = list(keys)
@@ -146,6 +152,14 @@ def _names(row: Row, keys: Iterable[Any]) -> tuple[list[str], list[bytes | None]
             return [key.hex() for key in keys], [None] * len(keys)
     packed = [msgpack.packb((key,) if single else key) for key in keys]
     return [blake2b(key, digest_size=_NAME_SIZE).hexdigest() for key in packed], packed
+
+
+def stored_key(name: UUID, packed: bytes | memoryview | None) -> Key:
+    """The key that was noted so, by its parts."""
+    if packed is None:
+        return (name.bytes,)
+    key: Key = msgpack.unpackb(bytes(packed), use_list=False)
+    return key
 
 
 def _array(names: Iterable[str]) -> str:

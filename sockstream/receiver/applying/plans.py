@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import connections, models
@@ -27,13 +27,15 @@ class Plan:
     """How the records of one layout are written.
 
     `references` are the positions of the values that name another row and have to become local
-    primary keys; `nested` says that a key may hold such a name made of several parts.
+    primary keys; `nested` says that a key may hold such a name made of several parts. `numbered`
+    inserts rows with a given number, which stands before the unsent values.
     """
 
     layout: Layout
     row: Row
     columns: tuple[Column, ...]
     statements: Statements
+    numbered: Statements | None = None
     unsent: tuple[Callable[[], Any], ...] = ()
     references: tuple[int, ...] = field(default=())
     key_references: tuple[int, ...] = field(default=())
@@ -109,11 +111,13 @@ def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
     unsent = _unsent(row, layout, using)
     shape = Shape(row.table, row.key, others, tuple(unsent))
     columns = row.key + others
+    numbered = replace(shape, unsent=(row.number, *unsent)) if row.number else None
     return Plan(
         layout=layout,
         row=row,
         columns=columns,
         statements=statements(shape, connections[using]),
+        numbered=statements(numbered, connections[using]) if numbered else None,
         unsent=tuple(unsent.values()),
         references=_references(columns),
         key_references=_references(row.key),

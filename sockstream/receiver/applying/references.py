@@ -10,6 +10,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 
 from ...rows import Kind, Row
+from .numbers import Numbers
 from .reduce import frozen_key
 from .upserts import Shape, Statements, statements
 
@@ -17,17 +18,21 @@ _MOST = 50_000
 
 
 class References:
-    """Finds local primary keys, many at a time, and remembers a bounded number of them."""
+    """Finds local primary keys, many at a time, and remembers a bounded number of them.
 
-    def __init__(self, using: str) -> None:
+    `numbers` knows those of rows that are not there.
+    """
+
+    def __init__(self, using: str, numbers: Numbers | None = None) -> None:
         self._using = using
+        self._numbers = numbers
         self._known: dict[str, dict[Any, Any]] = {}
         self._size = 0
 
     def local(self, target: Row, names: Sequence[Any]) -> list[Any]:
         """The local primary keys of the rows of `target` with these wire keys.
 
-        None for None, and for a row that central does not have.
+        None for None, and for a row that central neither has nor has promised a number.
         """
         asked = [frozen_key([name])[0] for name in names]
         known = self._known.setdefault(target.label, {})
@@ -37,6 +42,21 @@ class References:
         result = [known.get(name, fresh.get(name)) for name in asked]
         self._remember(known, fresh)
         return result
+
+    def draw(self, target: Row, names: Sequence[Any]) -> list[int] | None:
+        """Numbers for rows of `target` that are still to come; None if none can be promised."""
+        if self._numbers is None:
+            return None
+        return self._numbers.draw(target, [frozen_key([name])[0] for name in names])
+
+    def promises(self, target: Row) -> bool:
+        """Whether rows of `target` may have been promised a number."""
+        return self._numbers is not None and self._numbers.promises(target)
+
+    def promised(self, target: Row, keys: Sequence[Any]) -> list[int | None]:
+        """The number that each row with one of these keys (see reduce.Net) has to get, or None."""
+        assert self._numbers is not None
+        return self._numbers.of(target, keys)
 
     def _find(self, target: Row, names: list[Any]) -> list[Any]:
         if target.label == "contenttypes.contenttype":
@@ -50,7 +70,13 @@ class References:
         if target.local_pk is None and len(target.key) == 1:
             return list(parts[0])
         with connections[self._using].cursor() as cursor:
-            return _finder(self._using, target).find(cursor, parts)
+            found: list[Any] = _finder(self._using, target).find(cursor, parts)
+        if None in found and self.promises(target):
+            absent = [at for at, pk in enumerate(found) if pk is None]
+            promised = self.promised(target, [names[at] for at in absent])
+            for at, pk in zip(absent, promised, strict=True):
+                found[at] = pk
+        return found
 
     def _content_type(self, name: Any) -> Any:
         app_label, model = name

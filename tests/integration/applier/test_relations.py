@@ -335,16 +335,6 @@ def test_a_row_is_changed_to_need_one_that_comes_with_it(founder: Heir, central:
     assert Heir.objects.using(central).get(id=heir.id).follows.id == new.id
 
 
-@pytest.mark.usefixtures("founder")
-def test_rows_that_need_each_other_in_a_circle_are_refused(central: str) -> None:
-    one, other = Heir(pkid=1), Heir(pkid=2)
-    one.follows, other.follows = other, one
-    feed = Feed()
-    with pytest.raises(Stopped) as stopped:
-        feed.applier(central).apply([feed.insert(one, other).batch()])
-    assert stopped.value.error.code == "missing-reference"
-
-
 def test_a_row_that_others_refer_to_by_their_key_cannot_go(central: str) -> None:
     author = Author(pkid=1, name="painted")
     feed = Feed()
