@@ -188,6 +188,7 @@ class PostgreSQL(Server):
             "port": self.port,
             "unix_socket_directories": "",
             "max_connections": 200,
+            "max_prepared_transactions": 2,
             "fsync": durable,
             "synchronous_commit": durable,
             "full_page_writes": durable,

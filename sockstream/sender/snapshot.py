@@ -23,9 +23,18 @@ from . import oplog
 from .capture import marks
 from .capture.copying import Copier, copiers
 from .lease import SENDING, SNAPSHOT, lease
+from .models import Capture
 
 _LOOK = 0.05
 _SAY_AFTER = 5.0
+# A prepared transaction has no process.
+_WRITERS = (
+    "SELECT l.virtualtransaction, coalesce('pid ' || l.pid, 'a prepared one (pg_prepared_xacts)') "
+    "FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+    "WHERE d.datname = current_database() AND l.relation = %s::regclass "
+    "AND l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted "
+    "AND l.pid IS DISTINCT FROM pg_backend_pid() ORDER BY l.pid"
+)
 
 
 class Snapshot:
@@ -44,6 +53,7 @@ class Snapshot:
         """Raises ConfigError for a label that is not captured here."""
         self._using = using
         self._say = say
+        self._waits_for = ""
         self._copiers = self._chosen(copiers(using, settings), labels)
 
     def take(self, *, new_epoch: bool = False) -> int:
@@ -58,7 +68,7 @@ class Snapshot:
             waits_since = min(waits_since, time.monotonic())
             if time.monotonic() > waits_since + _SAY_AFTER:
                 waits_since = math.inf
-                self._say("Waiting for a transaction that began before (see pg_stat_activity)")
+                self._say(f"Waiting for {self._waits_for} (see pg_stat_activity)")
         return count
 
     def steps(self, *, new_epoch: bool = False) -> Iterator[int | None]:
@@ -95,33 +105,37 @@ class Snapshot:
             self._mark(marks.BEGIN, self._copiers)
 
     def _bring(self, copier: Copier) -> Iterator[int | None]:
-        number = self._mark(marks.LOAD, [copier])
-        while number is not None and self._older_than(number):
+        self._mark(marks.LOAD, [copier])
+        before = self._writers()
+        while before:
+            self._waits_for = f"transactions that wrote before: {', '.join(before.values())}"
             yield None
+            # Whoever began meanwhile is not waited for.
+            now = self._writers()
+            before = {name: now[name] for name in before if name in now}
+        self._waits_for = f"a transaction that locks a row of {copier.plan.row.label}"
         count = 0
         for more in copier.parts():
             count += more or 0
             yield more
         self._say(f"{copier.plan.row.label}: {count:,} rows")
 
-    def _mark(self, op: str, of: Sequence[Copier]) -> int | None:
-        """Capture marks; returns the number of the transaction, on PostgreSQL."""
+    def _mark(self, op: str, of: Sequence[Copier]) -> None:
         with transaction.atomic(using=self._using):
             marks.put(self._using, op, [copier.plan.number for copier in of])
-            return self._ask("SELECT pg_current_xact_id()::text::bigint")
 
-    def _older_than(self, number: int) -> bool:
-        """Whether a transaction goes on that began before that one.
+    def _writers(self) -> dict[str, str]:
+        """On PostgreSQL, the transactions of others that may have captured: virtual ids and words.
 
-        PostgreSQL gives an id before the commit: what such a one has captured stands before the
-        mark, and would be left out, though the rows that follow do not have it yet.
+        It gives an id before the commit: what one of them has captured stands before a mark that
+        was put before this is asked, and would be left out, though the rows that follow do not
+        have it yet. An INSERT locks the capture table before it takes an id, and the lock is let go
+        when everybody sees what the transaction wrote, or nobody ever will. So no other transaction
+        can have such a row. A virtual id is never given again, and PREPARE TRANSACTION keeps it.
         """
-        oldest = self._ask("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        return oldest is not None and oldest <= number
-
-    def _ask(self, sql: str) -> int | None:
-        if connections[self._using].vendor != "postgresql":
-            return None
-        with connections[self._using].cursor() as cursor:
-            cursor.execute(sql)
-            return int(cursor.fetchone()[0])
+        connection = connections[self._using]
+        if connection.vendor != "postgresql":
+            return {}
+        with connection.cursor() as cursor:
+            cursor.execute(_WRITERS, [connection.ops.quote_name(Capture._meta.db_table)])
+            return dict(cursor.fetchall())

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import cycle, islice
-from typing import Any
-from uuid import uuid4
 
 import pytest
-from django.db import transaction
 from django.utils import timezone
 
 from demo.compare import compare
@@ -20,19 +16,16 @@ from sockstream.exceptions import ConfigError
 from sockstream.receiver import offsets
 from sockstream.receiver.models import HeldRow, Holding, Offset, Owner, Source
 from sockstream.sender import oplog, status
-from sockstream.sender.capture import layouts, marks
-from sockstream.sender.capture.copying import copiers
+from sockstream.sender.capture import layouts
 from sockstream.sender.models import Batch, Capture, Stream
 from sockstream.sender.sequencer import Sequencer
 from sockstream.sender.snapshot import Snapshot
 from sockstream.wire.errors import WireError
 from tests.backups import backup
-from tests.conftest import PAIRS
 from tests.databases import Pair
 from tests.ends import is_applied, position, shared_models
 from tests.integration.pair.memory import SOURCE, Connection
-from tests.integration.pair.ways import plain_connection
-from tests.zoo.models import Author, Essay, Hall, Seat
+from tests.zoo.models import Author, Essay
 
 
 def number(pair: Pair, batch: int = 1000) -> None:
@@ -265,84 +258,3 @@ def test_by_signals(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Snapshot(pair.site, given).take() > 5
     transfer(pair)
     assert is_equal(pair)
-
-
-ON_POSTGRESQL = pytest.mark.parametrize("pair", [PAIRS["pg-pg"]], ids=["pg-pg"], indirect=True)
-
-
-@pytest.fixture
-def late(pair: Pair) -> Iterator[Any]:
-    """Somebody else at the site, who takes his time."""
-    connection = plain_connection(pair.site)
-    connection.autocommit = False
-    yield connection
-    connection.close()
-
-
-def finish(pair: Pair, steps: Iterator[int | None], late: Any) -> int:
-    """Go on; the late one commits when the snapshot waits for him, or at the end.
-
-    Returns how often it waited.
-    """
-    waits = 0
-    for more in steps:
-        if more is None:
-            waits += 1
-            late.commit()
-    late.commit()
-    transfer(pair)
-    assert is_equal(pair)
-    return waits
-
-
-@ON_POSTGRESQL
-def test_a_row_inserted_before_and_committed_after_it_was_read(pair: Pair, late: Any) -> None:
-    Hall(name="there").save(using=pair.site)
-    transfer(pair)
-    steps = Snapshot(pair.site, Settings(MODELS=ours().MODELS)).steps()
-    next(steps)
-    late.cursor().execute("INSERT INTO zoo_hall (id, name) VALUES (%s, 'late')", [uuid4()])
-    assert finish(pair, steps, late) == 1
-
-
-@ON_POSTGRESQL
-@pytest.mark.parametrize("write", ["UPDATE zoo_seat SET taken = true", "DELETE FROM zoo_seat"])
-def test_a_row_that_is_being_changed_while_it_is_read(pair: Pair, late: Any, write: str) -> None:
-    """Its old image must neither overwrite the new one nor bring a deleted row back."""
-    hall = Hall(name="there")
-    hall.save(using=pair.site)
-    Seat.objects.using(pair.site).bulk_create(Seat(hall=hall, number=n) for n in range(5))
-    transfer(pair)
-    copier = copiers(pair.site, Settings(MODELS=ours().MODELS, BATCH_RECORDS=2))["zoo.seat"]
-    late.cursor().execute(f"{write} WHERE number IN (1, 3)")
-    with transaction.atomic(using=pair.site):
-        marks.put(pair.site, marks.BEGIN, [copier.plan.number])
-        marks.put(pair.site, marks.LOAD, [copier.plan.number])
-    waits = 0
-    for more in copier.parts():
-        if more is None:
-            waits += 1
-            late.commit()
-    late.commit()
-    with transaction.atomic(using=pair.site):
-        marks.put(pair.site, marks.END, [copier.plan.number])
-    transfer(pair)
-    assert is_equal(pair)
-    assert waits
-
-
-@ON_POSTGRESQL
-def test_a_row_inserted_before_a_new_epoch_and_committed_after_it(pair: Pair, late: Any) -> None:
-    """It refers to one that central lacks, and that the snapshot brings after it."""
-    transfer(pair)
-    before = backup(pair.central)
-    author = Author(name="unknown to central")
-    author.save(using=pair.site)
-    transfer(pair)
-    assert oplog.prune(pair.site, timedelta(0))
-    before.restore()
-    essay = "INSERT INTO zoo_essay (id, title, author_id) VALUES (%s, 'late', %s)"
-    late.cursor().execute(essay, [uuid4(), author.pk])
-    steps = Snapshot(pair.site, Settings(MODELS=ours().MODELS)).steps(new_epoch=True)
-    next(steps)
-    assert finish(pair, steps, late) == 1
