@@ -1,0 +1,92 @@
+"""With "park": a bad record in a group of several batches."""
+
+from __future__ import annotations
+
+import pytest
+
+from sockstream.receiver.applying.applier import Retry
+from sockstream.receiver.models import Parked, State
+from sockstream.wire.records import Batch
+from tests.integration.applier.feed import Feed
+from tests.integration.applier.parking import offset, parked, take
+from tests.zoo.models import Category, Slot, Tree
+
+pytestmark = pytest.mark.usefixtures("parks")
+
+
+def test_an_open_group_goes_on_without_its_bad_record(central: str) -> None:
+    take(central, 7)
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(Slot(position=1), Slot(position=7)).batch(open=True)])
+    assert not Parked.objects.using(central).exclude(seq=2).exists()
+    bad = Slot(position=7)
+    applier.apply([feed.insert(Slot(position=2), bad).batch(open=True)])
+    bad.position = 3
+    applied = applier.apply([feed.update(bad).insert(Slot(position=4)).batch()])
+    assert (applied.offset, applied.group_open) == (6, False)
+    assert parked(central) == [(2, "fault", 0), (4, "fault", 0), (5, "row", 4)]
+    at = offset(central)
+    assert (at.parked, at.records_applied) == (3, 3)
+
+
+def test_an_open_group_that_is_rolled_back_has_parked_nothing(central: str) -> None:
+    take(central, 7)
+    bad = Slot(position=7)
+    feed = Feed()
+    applier = feed.applier(central)
+    first = feed.insert(bad).batch(open=True)
+    second = feed.update(bad).batch()
+    applier.apply([first])
+    applier.close()
+    assert parked(central) == []
+    Slot.objects.using(central).all().delete()
+    applier.apply([first])
+    applier.apply([second])
+    assert parked(central) == []
+    assert Slot.objects.using(central).get().id == bad.id
+
+
+def test_a_commit_that_fails_at_the_end_of_an_open_group(central: str) -> None:
+    feed = Feed()
+    orphan = Category(name="orphan", parent=Category(name="unsent"))
+    parts = [
+        feed.insert(Category(name="fine"), orphan).batch(open=True),
+        feed.insert(Category(name="child", parent=orphan), Category(name="last")).batch(),
+    ]
+    with pytest.raises(Retry):
+        _one_by_one(feed, parts, central)
+    assert (offset(central).state, parked(central)) == (State.CHECKING, [])
+    _one_by_one(feed, parts, central)
+    assert parked(central) == [(2, "fault", 0), (3, "reference", 2)]
+    assert (offset(central).seq, offset(central).state) == (4, State.CONNECTED)
+    assert Category.objects.using(central).count() == 2
+
+
+def test_a_row_that_comes_in_a_later_batch_is_waited_for(central: str) -> None:
+    """Where each batch is looked at, its parent is still missing; at the group's end it is not."""
+    feed = Feed()
+    parent = Category(name="parent")
+    child = Category(name="child", parent=parent)
+    orphan = Category(name="orphan", parent=Category(name="unsent"))
+    parts = [
+        feed.insert(Category(name="leaf", parent=child), child, orphan).batch(open=True),
+        feed.insert(Tree()).batch(open=True),
+        feed.insert(parent).batch(),
+    ]
+    with pytest.raises(Retry):
+        _one_by_one(feed, parts, central)
+    _one_by_one(feed, parts, central)
+    assert parked(central) == [(3, "fault", 0)]
+    assert Category.objects.using(central).count() == 3
+    at = offset(central)
+    assert (at.seq, at.parked, at.records_applied, at.updates_missed) == (5, 1, 4, 0)
+    later = Category(name="later", parent=child)
+    feed.applier(central).apply([feed.insert(later).update(orphan).batch()])
+    assert parked(central) == [(3, "fault", 0), (7, "row", 3)]
+
+
+def _one_by_one(feed: Feed, parts: list[Batch], central: str) -> None:
+    applier = feed.applier(central)
+    for part in parts:
+        applier.apply([part])

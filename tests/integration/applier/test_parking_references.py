@@ -1,0 +1,194 @@
+"""With "park": rows that refer to one that central lacks wait behind its parked record."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connections
+
+from sockstream.receiver.models import Parked
+from sockstream.wire.records import INSERT, Layout
+from tests.integration.applier.feed import Feed
+from tests.integration.applier.parking import parked, take
+from tests.zoo import models as zoo
+from tests.zoo.models import Bounded, Branch, Category, Leaf, Slot, Tree
+
+pytestmark = pytest.mark.usefixtures("parks")
+
+
+def test_rows_that_refer_to_a_missing_one_wait_and_theirs_too(central: str) -> None:
+    feed = Feed()
+    bad, good = Tree(name="a\x00b"), Tree(name="good")
+    with_bad, with_good = Branch(tree=bad), Branch(tree=good)
+    refused(central, feed, bad)
+    applier = feed.applier(central)
+    feed.insert(good, with_bad, with_good, Leaf(branch=with_bad), Leaf(branch=with_good))
+    applier.apply([feed.batch()])
+    assert parked(central) == [(1, "fault", 0), (3, "reference", 1), (5, "reference", 3)]
+    with_bad.tree = good
+    moved = Leaf(branch=with_good)
+    applier.apply([feed.insert(moved).update(with_bad).batch()])
+    assert parked(central)[3:] == [(8, "row", 3)]
+    moved.branch = with_bad
+    applier.apply([feed.update(moved).batch()])
+    assert parked(central)[4:] == [(9, "reference", 3)]
+    assert Branch.objects.using(central).get().id == with_good.id
+    assert Leaf.objects.using(central).count() == 2
+
+
+def refused(central: str, feed: Feed, tree: Tree) -> None:
+    """Park the insert of a tree, on any database."""
+    layout = Layout("zoo.tree", ("id",), ("name",))
+    values = [tree.id.bytes, 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"]
+    feed.raw(INSERT, layout, values)
+    feed.applier(central).apply([feed.batch()])
+    assert parked(central) == [(1, "fault", 0)]
+
+
+def test_a_row_that_is_there_can_be_referred_to_though_its_update_is_parked(central: str) -> None:
+    """Only rows that central lacks hold others up."""
+    fine = Bounded(low=0, high=1)
+    feed = Feed()
+    applier = feed.applier(central)
+    tree = Tree(name="fine")
+    applier.apply([feed.insert(fine, tree).batch()])
+    layout = Layout("zoo.tree", ("id",), ("name",))
+    value = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
+    applier.apply([feed.raw(2, layout, [tree.id.bytes, value]).batch()])
+    applier.apply([feed.insert(Branch(tree=tree)).batch()])
+    assert parked(central) == [(3, "fault", 0)]
+    assert Branch.objects.using(central).count() == 1
+
+
+def test_references_by_local_keys_by_m2m_and_by_another_field(central: str) -> None:
+    taken = zoo.Country.objects.using(central).create(code="at")
+    bad = zoo.Country(code="at")
+    author = zoo.Author(pkid=1, name="a\x00b")
+    essay = zoo.Essay(pkid=1, title="fine", author=zoo.Author(pkid=2))
+    feed = Feed()
+    applier = feed.applier(central)
+    layout = Layout("zoo.author", ("id",), ("name", "mentor"))
+    nul = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
+    feed.insert(bad).raw(INSERT, layout, [author.id.bytes, nul, None])
+    applier.apply([feed.insert(essay.author, essay).batch()])
+    assert parked(central) == [(1, "fault", 0), (2, "fault", 0)]
+    readers = Layout("zoo.essay_readers", ("essay", "author"), ())
+    feed.raw(INSERT, readers, [essay.id.bytes, author.id.bytes])
+    feed.raw(INSERT, readers, [essay.id.bytes, essay.author.id.bytes])
+    feed.insert(zoo.Essay(pkid=2, title="hers", author=author))
+    feed.insert(zoo.Comment(essay=essay, author=author), zoo.Portrait(author=author, caption=""))
+    applier.apply([feed.batch()])
+    # By its code, central has a country: a stranger's, which the database would take.
+    feed.insert(zoo.City(country=zoo.Country(code="ch")), zoo.City(country=bad))
+    applier.apply([feed.batch()])
+    assert parked(central)[2:] == [
+        (5, "reference", 2),
+        (7, "reference", 2),
+        (8, "reference", 2),
+        (9, "reference", 2),
+        (10, "fault", 0),
+        (11, "reference", 1),
+    ]
+    assert Parked.objects.using(central).get(seq=10).code == "missing-reference"
+    assert essay.readers.through._default_manager.using(central).count() == 1
+    taken.delete()
+
+
+def test_a_parent_that_the_site_does_not_send(central: str) -> None:
+    """A foreign key that is only found broken at the commit."""
+    feed = Feed()
+    orphans = [Category(name=str(n), parent=Category(name="unsent")) for n in range(3)]
+    child = Category(name="child", parent=orphans[0])
+    feed.insert(Category(name="fine"), *orphans, child, Category(name="fine too")).end()
+    feed.insert(Category(name="after"))
+    feed.applier(central).apply([feed.batch()])
+    assert parked(central) == [
+        (2, "fault", 0),
+        (3, "fault", 0),
+        (4, "fault", 0),
+        (5, "reference", 2),
+    ]
+    codes = Parked.objects.using(central).values_list("code", flat=True)
+    assert set(codes) == {"missing-reference", "behind-parked"}
+    assert Category.objects.using(central).count() == 3
+
+
+def test_a_row_that_others_at_central_refer_to_cannot_be_deleted(central: str) -> None:
+    tree, other = Tree(name="old"), Tree(name="other")
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(tree, other).batch()])
+    stray = Branch.objects.using(central).create(tree_id=tree.id)
+    applier.apply([feed.delete(tree).insert(Tree(name="new")).batch()])
+    assert parked(central) == [(3, "fault", 0)]
+    assert "zoo.branch" in Parked.objects.using(central).get().error
+    assert Tree.objects.using(central).count() == 3
+    stray.delete()
+
+
+def test_a_delete_of_a_local_key_that_others_refer_to(central: str) -> None:
+    author, essay = zoo.Author(pkid=1, name="a"), zoo.Essay(pkid=1, title="stray")
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(author).batch()])
+    there = zoo.Author.objects.using(central).get()
+    essay.author = there
+    essay.save(using=central)
+    applier.apply([feed.delete(author).insert(Tree()).batch()])
+    assert parked(central) == [(2, "fault", 0)]
+    assert "zoo.essay" in Parked.objects.using(central).get().error
+    assert Tree.objects.using(central).exists()
+
+
+def test_an_old_state_that_is_kept_by_a_parked_move(central: str) -> None:
+    """The site has moved the branch and deleted the tree; here, the branch still holds it."""
+    old, bad = Tree(name="old"), Tree(name="bad")
+    branch = Branch(tree=old)
+    feed = Feed()
+    refused(central, feed, bad)
+    applier = feed.applier(central)
+    applier.apply([feed.insert(old, branch).batch()])
+    branch.tree = bad
+    applier.apply([feed.update(branch).batch()])
+    applier.apply([feed.delete(old).batch()])
+    assert parked(central) == [(1, "fault", 0), (4, "reference", 1), (5, "fault", 0)]
+    assert Tree.objects.using(central).get().name == "old"
+
+
+@pytest.mark.skipif(not hasattr(zoo, "Root"), reason="Django 6.1 brings DB_CASCADE")
+def test_the_database_does_not_cascade_into_a_row_whose_move_is_parked(central: str) -> None:
+    old, bad = Tree(name="old"), Tree(name="bad")
+    root = zoo.Root(tree=old)
+    feed = Feed()
+    refused(central, feed, bad)
+    applier = feed.applier(central)
+    applier.apply([feed.insert(old, root).batch()])
+    root.tree = bad
+    applier.apply([feed.update(root).delete(old).batch()])
+    assert parked(central) == [(1, "fault", 0), (4, "reference", 1), (5, "reference", 4)]
+    assert zoo.Root.objects.using(central).exists()
+
+
+def test_what_needs_a_later_record_of_its_group_is_not_parked(central: str) -> None:
+    """Between the two is a bad one: in parts, the first is written without the last."""
+    take(central, 7)
+    pupil, mentor = zoo.Author(pkid=1, name="pupil"), zoo.Author(pkid=2, name="mentor")
+    pupil.mentor = mentor
+    feed = Feed().insert(pupil, Slot(position=7), mentor)
+    feed.applier(central).apply([feed.batch()])
+    assert parked(central) == [(2, "fault", 0)]
+    assert zoo.Author.objects.using(central).get(name="pupil").mentor_id is not None
+
+
+def test_what_refers_to_a_row_that_central_has_lost_waits_behind_its_records(central: str) -> None:
+    """Central should have the row; somebody there has deleted it."""
+    zoo.Topping.objects.using(central).create(name="taken")
+    topping, pizza = zoo.Topping(name="ham"), zoo.Pizza(name="toast")
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(topping, pizza).batch()])
+    topping.name = "taken"
+    applier.apply([feed.update(topping).batch()])
+    zoo.Topping.objects.using(central).filter(id=topping.id).delete()
+    on = Layout("zoo.pizza_toppings", ("pizza", "topping"), ())
+    applier.apply([feed.raw(INSERT, on, [pizza.id.bytes, topping.id.bytes]).batch()])
+    assert parked(central) == [(3, "fault", 0), (4, "reference", 3)]
