@@ -20,16 +20,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
@@ -42,11 +41,10 @@ django.setup()
 import psutil  # noqa: E402
 from django.core import serializers  # noqa: E402
 from django.db import connections, models, transaction  # noqa: E402
-from django.db.models import F  # noqa: E402
-from django.utils import timezone  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks.workload import ROUND, Round, Site  # noqa: E402
 from demo.compare import compare  # noqa: E402
 from polls.models import Choice, Question  # noqa: E402
 from tests.conftest import PAIRS  # noqa: E402
@@ -56,74 +54,16 @@ from tests.ends import Certificates, End, ReceiverProcess, SenderProcess, positi
 WANTED = 20
 # Warming up: a window of bytes, and a transaction of 20,000 records that Python holds as objects.
 GROWTH_MIB = 32.0
-ROUND = 1_000
-QUESTIONS, CHOICES, UPDATES, DELETES = 80, 720, 150, 50
 FULL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
 MIB = 1 << 20
 LOOK_EVERY = 0.02
 
 
-@dataclass
-class Round:
-    """One portion of the backlog, as the site wrote it."""
+class Kept(NamedTuple):
+    """A round whose records are applied again, one by one."""
 
-    inserted: list[models.Model] = field(default_factory=list)
-    updated: list[Choice] = field(default_factory=list)
-    deleted: list[Choice] = field(default_factory=list)
-    as_json: list[str] = field(default_factory=list)
-
-
-class Site:
-    """Writes the backlog, and knows what is alive."""
-
-    def __init__(self, using: str) -> None:
-        self.using = using
-        self.random = random.Random(1)
-        self.questions: list[Question] = []
-        self.choices: list[Choice] = []
-
-    def fill(self, rounds: int) -> None:
-        """What is there before."""
-        for _ in range(rounds):
-            self._insert(Round())
-
-    def write(self, *, keep: bool) -> Round:
-        """Write ROUND records; with `keep`, note what they were."""
-        done = Round()
-        self._insert(done)
-        self._update(done)
-        self._delete(done)
-        if keep:
-            rows: list[models.Model] = [*done.inserted, *done.updated]
-            done.as_json = [serializers.serialize("json", [row]) for row in rows]
-        return done
-
-    def _insert(self, done: Round) -> None:
-        # Whole seconds: the JSON serializer would cut off the microseconds.
-        now = timezone.now().replace(microsecond=0)
-        questions = [Question(text=f"Question {n}?", published_at=now) for n in range(QUESTIONS)]
-        Question.objects.using(self.using).bulk_create(questions)
-        self.questions += questions
-        chosen = self.random.choices(self.questions, k=CHOICES)
-        choices = [Choice(question=q, text=f"Choice {n}") for n, q in enumerate(chosen)]
-        Choice.objects.using(self.using).bulk_create(choices)
-        self.choices += choices
-        done.inserted = [*questions, *choices]
-
-    def _update(self, done: Round) -> None:
-        done.updated = self.random.sample(self.choices, UPDATES)
-        keys = [choice.pk for choice in done.updated]
-        Choice.objects.using(self.using).filter(pk__in=keys).update(votes=F("votes") + 1)
-        for choice in done.updated:
-            choice.votes += 1
-
-    def _delete(self, done: Round) -> None:
-        for _ in range(DELETES):
-            at = self.random.randrange(len(self.choices))
-            self.choices[at], self.choices[-1] = self.choices[-1], self.choices[at]
-            done.deleted.append(self.choices.pop())
-        keys = [choice.pk for choice in done.deleted]
-        Choice.objects.using(self.using).filter(pk__in=keys)._raw_delete(self.using)
+    done: Round
+    as_json: list[str]
 
 
 class Sampler(threading.Thread):
@@ -192,17 +132,15 @@ class Result:
 def measure(name: str, records: int, sample: int, certificates: Certificates) -> Result:
     """Drain one pair, then apply a sample one by one."""
     pair = PAIRS[name]
-    site = Site(pair.site)
+    site = Site(pair.site, Question, Choice)
     with receiver(pair, certificates) as central:
         site.fill(20)
         with SenderProcess(pair.site, certificates, central.address, once=True) as first:
             assert first.wait(300) == 0, first.log
     rounds = records // ROUND
-    kept = [
-        round_
-        for number in range(rounds)
-        if (round_ := site.write(keep=number >= rounds - sample // ROUND)).as_json
-    ]
+    for _ in range(rounds - sample // ROUND):
+        site.write()
+    kept = [keep(site.write()) for _ in range(sample // ROUND)]
     before = position(pair)[1]
     with receiver(pair, certificates) as central:
         begun = time.perf_counter()
@@ -222,6 +160,12 @@ def measure(name: str, records: int, sample: int, certificates: Certificates) ->
     return Result(name, rounds * ROUND, sampler, single, together, len(kept) * ROUND)
 
 
+def keep(done: Round) -> Kept:
+    """A round with its rows as JSON, as they are now."""
+    rows = [*done.inserted, *done.updated]
+    return Kept(done, [serializers.serialize("json", [row]) for row in rows])
+
+
 def receiver(pair: Pair, certificates: Certificates) -> ReceiverProcess:
     """Central, with SQLite as it should be there."""
     return ReceiverProcess(
@@ -235,7 +179,7 @@ def equal(pair: Pair) -> None:
     assert not found, found[:3]
 
 
-def one_by_one(using: str, kept: Sequence[Round], at_once: int) -> float:
+def one_by_one(using: str, kept: Sequence[Kept], at_once: int) -> float:
     """Records a second, `at_once` of them in a transaction."""
     take_back(using, kept)
     connection = connections[using]
@@ -248,14 +192,14 @@ def one_by_one(using: str, kept: Sequence[Round], at_once: int) -> float:
     return len(work) / (time.perf_counter() - begun)
 
 
-def pieces(kept: Sequence[Round]) -> Iterator[str | Choice]:
+def pieces(kept: Sequence[Kept]) -> Iterator[str | models.Model]:
     """Rows to save as JSON, and rows to delete."""
     for each in kept:
         yield from each.as_json
-        yield from each.deleted
+        yield from each.done.deleted
 
 
-def apply_some(using: str, work: Sequence[str | Choice]) -> None:
+def apply_some(using: str, work: Sequence[str | models.Model]) -> None:
     """One transaction."""
     if len(work) == 1:
         apply_one(using, work[0])
@@ -265,21 +209,21 @@ def apply_some(using: str, work: Sequence[str | Choice]) -> None:
             apply_one(using, each)
 
 
-def apply_one(using: str, record: str | Choice) -> None:
+def apply_one(using: str, record: str | models.Model) -> None:
     """What a receiver does that knows no better."""
-    if isinstance(record, Choice):
+    if isinstance(record, models.Model):
         Choice.objects.using(using).get(pk=record.pk).delete()
         return
     for deserialized in serializers.deserialize("json", record, using=using):
         deserialized.save(using=using)
 
 
-def take_back(using: str, kept: Sequence[Round]) -> None:
+def take_back(using: str, kept: Sequence[Kept]) -> None:
     """Undo the inserts and deletes of these rounds."""
-    new = {row.pk for each in kept for row in each.inserted}
+    new = {row.pk for each in kept for row in each.done.inserted}
     for model in (Choice, Question):
         delete(model, new, using)
-    gone = [row for each in kept for row in each.deleted if row.pk not in new]
+    gone = [row for each in kept for row in each.done.deleted if row.pk not in new]
     Choice.objects.using(using).bulk_create(gone)
 
 
