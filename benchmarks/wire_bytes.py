@@ -91,7 +91,7 @@ def measure(pair: Pair, certificates: Certificates, rounds: int) -> dict[str, fl
     site = Site(pair.site, Question, Choice)
     found = {"json": 0.0}
     with ReceiverProcess(pair.central, certificates) as central:
-        site.fill(1)
+        site.fill(20)
         send(pair, certificates, central.address)
         for name in GOALS:
             found["json"] = json_bytes(site, rounds)

@@ -1,0 +1,116 @@
+"""How much work a record takes, counted rather than timed: it may become less, and not more.
+
+Queries, calls and bytes are those of the records between a small and a large backlog, so that what
+is done once does not count.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from types import FrameType
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from benchmarks.workload import ROUND, Site
+from polls.models import Choice, Question
+from sockstream.conf import Settings
+from sockstream.conf import settings as ours
+from sockstream.sender.sequencer import Sequencer
+from tests.conftest import PAIRS
+from tests.databases import Pair
+from tests.integration.pair.memory import Central, Connection
+
+IDS = ["sqlite-sqlite", "pg-pg"]
+FEW, MANY = 4, 12
+
+
+@dataclass(frozen=True)
+class Most:
+    """The most for a batch of a thousand records (queries), or for a record (calls, bytes)."""
+
+    site: float
+    central: float
+    calls: float
+    compressed: float = 35.0
+    plain: float = 53.5
+
+
+MOST = {
+    "sqlite-sqlite": Most(site=7.0, central=3.0, calls=45.5),
+    "pg-pg": Most(site=6.5, central=3.0, calls=49.0),
+}
+
+
+@contextmanager
+def counted(done: Counter[str], pair: Pair) -> Iterator[None]:
+    """Count queries by their database, and calls of functions, C's too."""
+
+    def query(name: str) -> Callable[..., Any]:
+        def count(execute: Callable[..., Any], *rest: Any) -> Any:
+            done[name] += 1
+            return execute(*rest)
+
+        return count
+
+    def call(frame: FrameType, event: str, argument: Any) -> None:
+        if event in {"call", "c_call"}:
+            done["calls"] += 1
+
+    with ExitStack() as stack:
+        for name, using in (("site", pair.site), ("central", pair.central)):
+            stack.enter_context(connections[using].execute_wrapper(query(name)))
+        sys.setprofile(call)
+        stack.callback(sys.setprofile, None)
+        yield
+
+
+def work(pair: Pair, site: Site, rounds: int, settings: Settings) -> Counter[str]:
+    """What it takes to number, send and apply some rounds."""
+    for _ in range(rounds):
+        site.write()
+    done: Counter[str] = Counter()
+    with counted(done, pair), sized(done):
+        for _ in Sequencer(pair.site, settings).steps():
+            pass
+        Connection(pair.site, pair.central, settings, [1 << 20], None).run(cycle([5]))
+    return done
+
+
+@contextmanager
+def sized(done: Counter[str]) -> Iterator[None]:
+    """Count the bytes towards central."""
+    receive = Central.receive
+
+    def count(self: Central, data: bytes) -> None:
+        done["bytes"] += len(data)
+        receive(self, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Central, "receive", count)
+        yield
+
+
+@pytest.mark.parametrize("pair", [PAIRS[name] for name in IDS], ids=IDS, indirect=True)
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_record_takes_no_more_work_than_before(
+    compress: bool, pair: Pair, request: pytest.FixtureRequest
+) -> None:
+    most = MOST[request.node.callspec.id.partition("-")[2]]
+    settings = Settings(MODELS=ours().MODELS, COMPRESS=compress)
+    site = Site(pair.site, Question, Choice)
+    site.fill(2)
+    work(pair, site, 1, settings)
+    few, many = (work(pair, site, rounds, settings) for rounds in (FEW, MANY))
+    more = {what: (many[what] - few[what]) / (MANY - FEW) for what in many}
+    sys.stdout.write(f"for a thousand records: {more}\n")
+    assert more["site"] <= most.site
+    assert more["central"] <= most.central
+    assert more["calls"] / ROUND <= most.calls
+    assert more["bytes"] / ROUND <= (most.compressed if compress else most.plain)
