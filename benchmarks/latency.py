@@ -13,17 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import select
 import sys
 import tempfile
-import threading
 import time
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
 from uuid import UUID
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,11 +28,10 @@ import django  # noqa: E402
 
 django.setup()
 
-import inotify_simple  # type: ignore[import-untyped]  # noqa: E402
-from django.db import connections  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks.visible import TIMED, reader_of  # noqa: E402
 from benchmarks.workload import Site  # noqa: E402
 from polls.models import Choice, Question  # noqa: E402
 from tests.conftest import PAIRS  # noqa: E402
@@ -46,96 +40,7 @@ from tests.ends import Certificates, ReceiverProcess, SenderProcess, wait_until_
 
 GOAL_MS = 3.0
 WARM_UP = 50
-LOOK, LOOKS = 0.0002, 50
 FULL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
-
-
-class Reader(ABC, threading.Thread):
-    """Notes when each of central's choices can be seen; until `expected` of them were."""
-
-    def __init__(self, using: str, expected: int) -> None:
-        super().__init__(daemon=True)
-        self.using = using
-        self.expected = expected
-        self.seen: dict[UUID, float] = {}
-        self.ready = threading.Event()
-
-    def run(self) -> None:
-        try:
-            self.begin()
-            self.ready.set()
-            while len(self.seen) < self.expected:
-                keys = self.wait()
-                now = time.perf_counter()
-                for key in keys:
-                    self.seen.setdefault(key, now)
-        finally:
-            connections[self.using].close()
-
-    @abstractmethod
-    def begin(self) -> None:
-        """Know what is there already."""
-
-    @abstractmethod
-    def wait(self) -> Iterable[UUID]:
-        """The keys of rows that can be seen now, and could not before."""
-
-
-class PostgreSQLReader(Reader):
-    """Hears of each row with its commit."""
-
-    def begin(self) -> None:
-        with connections[self.using].cursor() as cursor:
-            cursor.execute(
-                "CREATE OR REPLACE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS "
-                "$$BEGIN PERFORM pg_notify('seen', NEW.id::text); RETURN NEW; END$$"
-            )
-            cursor.execute(
-                "CREATE OR REPLACE TRIGGER tell AFTER INSERT ON polls_choice "
-                "FOR EACH ROW EXECUTE FUNCTION tell()"
-            )
-            cursor.execute("LISTEN seen")
-
-    def wait(self) -> Iterable[UUID]:
-        connection: Any = connections[self.using].connection
-        return [UUID(each.payload) for each in connection.notifies(timeout=1, stop_after=1)]
-
-
-class SQLiteReader(Reader):
-    """Looks when a file of the database has changed, until it sees what that was."""
-
-    def begin(self) -> None:
-        self._changes = inotify_simple.INotify()
-        path = Path(str(connections[self.using].settings_dict["NAME"]))
-        self._changes.add_watch(path.parent, inotify_simple.flags.MODIFY)
-        self._last = 0
-        self._version = -1
-        self._fresh()
-
-    def wait(self) -> Iterable[UUID]:
-        select.select([self._changes], [], [], 1)
-        self._changes.read(timeout=0)
-        # The bytes of a commit are there a little before it can be seen.
-        for _ in range(LOOKS):
-            if (version := self._ask("PRAGMA data_version")[0][0]) != self._version:
-                self._version = version
-                return self._fresh()
-            time.sleep(LOOK)
-        return []
-
-    def _fresh(self) -> list[UUID]:
-        sql = "SELECT rowid, id FROM polls_choice WHERE rowid > %s ORDER BY rowid"
-        rows = self._ask(sql, [self._last])
-        self._last = rows[-1][0] if rows else self._last
-        return [UUID(key) for _, key in rows]
-
-    def _ask(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        with connections[self.using].cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return list(cursor.fetchall())
-
-
-READERS = {"postgresql": PostgreSQLReader, "sqlite": SQLiteReader}
 
 
 def measure(pair: Pair, certificates: Certificates, rate: float, seconds: float) -> list[float]:
@@ -149,7 +54,7 @@ def measure(pair: Pair, certificates: Certificates, rate: float, seconds: float)
         sender.wait_until_connected()
         wait_until_applied(pair, sender, central)
         count = WARM_UP + round(rate * seconds)
-        reader = READERS[connections[pair.central].vendor](pair.central, count)
+        reader = reader_of(pair.central, count)
         reader.start()
         reader.ready.wait()
         written = write(pair.site, count, 1 / rate)
@@ -166,7 +71,7 @@ def write(using: str, count: int, pause: float) -> dict[UUID, float]:
     start = time.perf_counter()
     for number in range(count):
         time.sleep(max(0.0, start + number * pause - time.perf_counter()))
-        choice = Choice(question=question, text="timed", votes=1_000_000 + number)
+        choice = Choice(question=question, text=TIMED, votes=1_000_000 + number)
         choice.save(using=using)
         written[choice.id] = time.perf_counter()
     return written
@@ -189,7 +94,7 @@ def main() -> int:
         for name in options.pairs:
             databases.clean(PAIRS[name].site, PAIRS[name].central)
             times = measure(PAIRS[name], certificates, options.rate, options.seconds)
-            cuts = quantiles(times, n=100)
+            cuts = quantiles(times, n=100, method="inclusive")
             found[name] = {"p50": cuts[49], "p99": cuts[98], "max": max(times)}
     table = Table(title=f"Commit to visible, in ms, at {options.rate:g} writes a second")
     for title in ("pair", "p50", "p99", "max"):
