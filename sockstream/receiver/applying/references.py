@@ -45,8 +45,7 @@ class References:
 
     def draw(self, target: Row, names: Sequence[Any]) -> list[int] | None:
         """Numbers for rows of `target` that are still to come; None if none can be promised."""
-        if self._numbers is None:
-            return None
+        assert self._numbers is not None
         return self._numbers.draw(target, [frozen_key([name])[0] for name in names])
 
     def promises(self, target: Row) -> bool:
