@@ -9,8 +9,10 @@ from django.test import override_settings
 
 from sockstream.receiver.applying import numbers
 from sockstream.receiver.applying.applier import Applier, Retry, Stopped
+from sockstream.receiver.applying.holdings import Holdings
 from sockstream.receiver.models import HeldRow, Offset, Parked, Promised
 from sockstream.receiver.parked import retry
+from sockstream.rows import describe
 from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Batch, Layout
 from tests.heirs.models import Heir, Portrait
 from tests.integration.applier.feed import Feed
@@ -208,6 +210,11 @@ def test_the_foreign_key_has_no_constraint(central: str) -> None:
         with pytest.raises(Stopped, match=f"'shows' of heirs.portrait {portrait.id}") as stopped:
             applier.apply([feed.batch()])
     assert stopped.value.error.code == "missing-reference"
+
+
+def test_a_row_without_a_number_of_central_s_own_is_promised_none(central: str) -> None:
+    numbers_ = numbers.Numbers(Holdings("site-a", "default", central), central)
+    assert numbers_.draw(describe(Slot), [Slot().id.bytes]) is None
 
 
 @pytest.mark.parametrize("long", [False, True])

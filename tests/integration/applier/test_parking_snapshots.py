@@ -78,16 +78,22 @@ def test_a_row_that_only_a_snapshot_knows_may_be_called_by_another_one(
 
 
 def test_what_a_snapshot_brings_later_is_not_parked_before(central: str) -> None:
-    """The group's commit fails, so that each record is looked at; one of them is left out."""
+    """The group's commit fails, so that each record is looked at; two of them came too early."""
     layout = Layout("zoo.category", ("id",), ("name", "parent"))
-    row = Category(name="as it is now")
+    row, gone = Category(name="as it is now"), Category(name="gone")
+    child = Category(name="child", parent=gone)
     unsent = uuid.uuid4().bytes
-    feed = Feed().raw(BEGIN, layout, []).raw(UPDATE, layout, [row.id.bytes, "as it was", unsent])
-    feed.raw(LOAD, layout, []).raw(SAVE, layout, [row.id.bytes, row.name, None])
-    feed.raw(END, layout, []).insert(Branch(tree=Tree()))
-    feed.applier(central).apply([feed.batch()])
-    assert parked(central) == [(6, "fault", 0)]
-    assert Category.objects.using(central).get().name == "as it is now"
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(gone, child).batch()])
+    feed.raw(BEGIN, layout, []).raw(UPDATE, layout, [row.id.bytes, "as it was", unsent])
+    feed.delete(gone).raw(LOAD, layout, [])
+    for each in (row, child):
+        feed.raw(SAVE, layout, [each.id.bytes, each.name, None])
+    applier.apply([feed.raw(END, layout, []).insert(Branch(tree=Tree())).batch()])
+    assert parked(central) == [(10, "fault", 0)]
+    found = Category.objects.using(central).order_by("name").values_list("name", "parent")
+    assert list(found) == [("as it is now", None), ("child", None)]
 
 
 def test_a_mark_of_a_snapshot_is_never_parked(central: str) -> None:
