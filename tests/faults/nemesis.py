@@ -21,6 +21,7 @@ AT_ONCE = ((1, 50), (2, 35), (3, 15))
 """How many faults a round has, with their weights."""
 LATEST_BEGIN = 0.3
 LEAVES_WITHIN = 60.0
+TAKEN_WITHIN = 90.0
 RECOVERS_WITHIN = 90.0
 # Registered by being imported.
 KINDS = (on_databases, on_links, on_processes)
@@ -71,6 +72,7 @@ class Nemesis:
         self.rig.excused |= excused
         self._inject(dealt)
         self.rig.wait(lambda: not self.rig.leaving, "ended after SIGTERM", LEAVES_WITHIN)
+        self.rig.wait(lambda: not self.rig.snapshots, "the snapshot was taken", TAKEN_WITHIN)
         before = self.rig.offset
         took = self.rig.wait(
             lambda: self.rig.offset > before, "records applied again", RECOVERS_WITHIN

@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 
-from tests.ends import End, SenderProcess, SnapshotProcess
+from tests.ends import End, SenderProcess
 from tests.faults.fault import Lane, fault
 from tests.faults.rig import LOCKED_OUT, Rig, address_of
 
 ONE_OF_TWO_WITHIN = 60.0
-TAKEN_WITHIN = 90.0
 # A server notices a client's death a moment after it.
 LOCKED = frozenset({LOCKED_OUT})
-SNAPSHOT_RUNS = "Another oplog_snapshot runs"
 
 
 @fault(Lane.SENDER, shortest=0.0, longest=1.0, excuses=LOCKED)
@@ -99,35 +97,17 @@ def fail_over_from_a_stopped_receiver(rig: Rig, draw: Random) -> Iterator[None]:
 @fault(Lane.SNAPSHOT, shortest=0.2, longest=3.0)
 @contextmanager
 def snapshot_taken(rig: Rig, draw: Random) -> Iterator[None]:
-    with snapshot(rig):
-        yield
+    rig.take_snapshot()
+    yield
 
 
 @fault(Lane.SNAPSHOT, shortest=0.2, longest=3.0)
 @contextmanager
 def snapshot_killed_and_taken_again(rig: Rig, draw: Random) -> Iterator[None]:
     """What was written since the first one began waits for the second one."""
-    with snapshot(rig) as first:
-        yield
-        first.kill()
-
-
-@contextmanager
-def snapshot(rig: Rig) -> Iterator[SnapshotProcess]:
-    """An oplog_snapshot; if it cannot come to its end, another one takes its place."""
-    process = rig.make_snapshot()
-    rig.keep(process)
-    yield process
-    while (status := _ended(rig, process)) != 0:
-        last = "" if status == -signal.SIGKILL else process.lines[-1]
-        excused = not last or any(part in last for part in (SNAPSHOT_RUNS, *rig.excused))
-        assert excused, process.log
-        process.start()
-
-
-def _ended(rig: Rig, process: End) -> int:
-    rig.wait(lambda: not process.running, "the snapshot was taken", TAKEN_WITHIN)
-    return process.wait()
+    first = rig.take_snapshot()
+    yield
+    first.kill()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -38,6 +39,7 @@ BATCH_RECORDS = 20
 # What waits for a lock on SQLite gives up, rather than that nothing ever fails.
 SQLITE_WAIT_MS = 300
 LOCKED_OUT = "Another oplog_send runs"
+SNAPSHOT_RUNS = "Another oplog_snapshot runs"
 WITHOUT_POWERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
 """How root's processes are kept out of files that they may not write."""
 
@@ -46,8 +48,9 @@ class Rig:
     """Runs both ends as long as it is entered.
 
     `down` are the ends that a fault has ended and will start again, `leaving` those that were sent
-    SIGTERM. `excused` holds the parts of an end's last words with which it may end by itself now.
-    `counts` says how often the supervisor had to start what.
+    SIGTERM, `snapshots` what has to come to its end. `excused` holds the parts of an end's last
+    words with which it may end by itself now. `counts` says how often the supervisor had to start
+    what.
     """
 
     def __init__(self, pair: Pair, certificates: Certificates, seed: int) -> None:
@@ -55,6 +58,7 @@ class Rig:
         self.vendor = connections[pair.central].vendor
         self.down: set[End] = set()
         self.leaving: set[End] = set()
+        self.snapshots: set[SnapshotProcess] = set()
         self.excused: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.retired: list[End] = []
@@ -118,11 +122,14 @@ class Rig:
             environment=name,
         )
 
-    def make_snapshot(self) -> SnapshotProcess:
-        """An oplog_snapshot that is not started yet."""
-        return SnapshotProcess(
+    def take_snapshot(self) -> SnapshotProcess:
+        """Start an oplog_snapshot; another one takes its place until one came to its end."""
+        process = SnapshotProcess(
             self.pair.site, self._certificates, settings={"BATCH_RECORDS": BATCH_RECORDS}
         )
+        self.keep(process)
+        self.snapshots.add(process)
+        return process
 
     def keep(self, end: End) -> None:
         """Start one more end, and see that it is gone at the end."""
@@ -172,6 +179,13 @@ class Rig:
             else:
                 self._judge(end, status)
             end.start()
+        for snapshot in [each for each in self.snapshots if not each.running]:
+            if (status := snapshot.wait()) == 0:
+                self.snapshots.discard(snapshot)
+                continue
+            if status != -signal.SIGKILL and SNAPSHOT_RUNS not in snapshot.lines[-1]:
+                self._judge(snapshot, status)
+            snapshot.start()
 
     def _judge(self, end: End, status: int) -> None:
         words = end.lines[-1] if end.lines else ""
