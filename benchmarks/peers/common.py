@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,11 @@ def report(peer: str, records: int, central: str, seconds: float, **more: Any) -
 def missing(peer: str, words: str) -> None:
     """Print the line of a peer that cannot be had here."""
     print(json.dumps({"peer": peer, "missing": words}), flush=True)
+
+
+def ends(stack: ExitStack, folder: Path, central: str) -> dict[str, Any]:
+    """DATABASES of a site on SQLite and of central on what `central` says, its server started."""
+    if central == "sqlite":
+        return {"site": sqlite(folder, "site"), "central": sqlite(folder, "central")}
+    server = stack.enter_context(PostgreSQL(fsync=True))
+    return {"site": sqlite(folder, "site"), "central": postgresql(server)}

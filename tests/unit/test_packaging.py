@@ -84,7 +84,7 @@ def test_it_asks_for_little(metadata: email.message.Message) -> None:
     }
     assert {line.name for line in needed if line.marker is not None} == {"inotify-simple"}
     extras = set(metadata.get_all("Provides-Extra") or [])
-    assert extras == {"postgres", "mysql", "test", "app", "fuzz", "dev"}
+    assert extras == {"postgres", "mysql", "test", "app", "fuzz", "bench", "dev"}
 
 
 def test_its_command_can_be_called(wheel: zipfile.ZipFile) -> None:
