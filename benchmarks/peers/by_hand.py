@@ -7,7 +7,8 @@ converters, no bookkeeping of offsets. 5,000 of them at a time are reduced to th
 last one of each row, and written in one transaction which is on the disk at its end. The tables
 have rows before, and Django's indexes and foreign keys. The ways, which `ways.py` has:
 
-    executemany    upserts with `ON CONFLICT DO UPDATE`; psycopg pipelines them
+    executemany    upserts with `ON CONFLICT DO UPDATE`; psycopg pipelines them, and SQLite has
+                   64 MiB of cache
     unnest         one upsert from an array a column (PostgreSQL)
     COPY           into a temporary table, from there one upsert (PostgreSQL)
     COPY alone     rows that are all new straight into the tables: the hard floor (PostgreSQL)
@@ -121,13 +122,20 @@ class Bench:
         )
 
     def take_back(self) -> None:
-        """What central had before, on the disk."""
+        """What central had before."""
         from django.db import connections
 
         with connections["central"].cursor() as cursor:
             for table in reversed(PARENTS_FIRST):
                 cursor.execute(f"DELETE FROM {table.name}")
-            Site("central", *self.models).fill(common.FILL)
+        Site("central", *self.models).fill(common.FILL)
+        self.settle()
+
+    def settle(self) -> None:
+        """Leave nothing of what was before to be done during a measurement."""
+        from django.db import connections
+
+        with connections["central"].cursor() as cursor:
             for statement in SETTLE[self.central]:
                 cursor.execute(statement)
 
@@ -139,6 +147,7 @@ class Bench:
             known = set(model._default_manager.using("central").values_list("pk", flat=True))
             rows = model._default_manager.using("site").iterator()
             found += [row for row in rows if row.pk not in known]
+        self.settle()
         return list(self.saved(found))
 
     def records(self, done: Round) -> Iterator[Record]:

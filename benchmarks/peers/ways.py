@@ -11,6 +11,8 @@ import psycopg
 
 from benchmarks.peers.common import FULL
 
+# KiB. With the 2 MiB that SQLite has by itself, pages that are needed again come from the file.
+CACHE = "PRAGMA cache_size = -65536"
 Row = tuple[Any, ...]
 
 
@@ -59,7 +61,7 @@ class SQLite:
 
     def __init__(self, path: str) -> None:
         self.connection = sqlite3.connect(path, isolation_level=None)
-        self.connection.executescript(f"{FULL}; PRAGMA foreign_keys = ON")
+        self.connection.executescript(f"{FULL}; PRAGMA foreign_keys = ON; {CACHE}")
 
     def begin(self) -> None:
         self.connection.execute("BEGIN IMMEDIATE")
