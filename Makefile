@@ -65,7 +65,7 @@ bench: $(VENV)/.test
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) $(APP) .matrix .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) $(APP) .matrix .fuzz .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	rm -rf demo/run sender/*.sqlite3* receiver/*.sqlite3*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

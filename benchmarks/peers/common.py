@@ -21,12 +21,19 @@ FILL = 20
 FULL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL"
 
 
+def parser(
+    doc: str | None, centrals: Sequence[str] = ("sqlite", "postgresql")
+) -> argparse.ArgumentParser:
+    """With the options that every program has: `records` and `central`."""
+    made = argparse.ArgumentParser(description=str(doc).partition("\n")[0])
+    made.add_argument("--records", type=int, default=20_000)
+    made.add_argument("--central", choices=centrals, default=centrals[0])
+    return made
+
+
 def arguments(doc: str | None, centrals: Sequence[str] = ("sqlite", "postgresql")) -> Any:
-    """The options that every program has: `records` and `central`."""
-    parser = argparse.ArgumentParser(description=str(doc).partition("\n")[0])
-    parser.add_argument("--records", type=int, default=20_000)
-    parser.add_argument("--central", choices=centrals, default=centrals[0])
-    return parser.parse_args()
+    """The options of a program that has no others."""
+    return parser(doc, centrals).parse_args()
 
 
 def sqlite(folder: Path, name: str) -> dict[str, Any]:
