@@ -26,7 +26,7 @@ help:
 	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
 	@echo "make coverage  which lines and branches of sockstream/ the quick tests reach"
 	@echo "make fuzz      the wire under a coverage-guided fuzzer for SECONDS=60"
-	@echo "make bench     the measurements that the documentation quotes"
+	@echo "make bench     sockstream and its peers measured in one run, beside the goals"
 	@echo "make clean     remove what these commands made"
 
 demo: $(VENV)/.test
@@ -61,8 +61,8 @@ coverage: $(VENV)/.dev
 fuzz: $(VENV)/.fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
-bench: $(VENV)/.test
-	@$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV) $(APP) .matrix .fuzz .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
@@ -83,6 +83,11 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.test
 $(VENV)/.fuzz: pyproject.toml $(VENV)/.test
 	@echo "Installing the fuzzer into $(VENV)"
 	@$(PIP) install --editable '.[fuzz]'
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.test
+	@echo "Installing the peers that sockstream is measured beside into $(VENV)"
+	@$(PIP) install --editable '.[bench]'
 	@touch $@
 
 $(VENV)/.app: pyproject.toml $(VENV)/.made

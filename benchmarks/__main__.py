@@ -1,23 +1,145 @@
-"""`make bench`: every measurement, one after the other. Exits 1 if one misses its goal."""
+"""`make bench`: every measurement and every peer, one after the other, and the goals beside them.
+
+    python -m benchmarks [--short] [--only NAME ...] [--keep]
+
+Each is a program of its own, so that none warms the others up; what it prints is shown. At the end
+comes a table with a line a goal. `--keep` writes it into docs/benchmarks.md.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import platform
+import sqlite3
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
-MEASUREMENTS = ("capture_cost", "apply_rate", "drain")
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.goals import Found, Line, lines
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+OURS = {
+    "capture_cost": ["--saves", "600"],
+    "drain": ["--records", "20000", "--sample", "2000"],
+    "latency": ["--seconds", "2"],
+    "wire_bytes": ["--rounds", "5"],
+    "idle_links": ["--links", "300", "--seconds", "15"],
+    "fair_shares": ["--rounds", "30"],
+}
+"""Our programs, and their options for a short run."""
+BOTH = ("sqlite", "postgresql")
+PEERS = {
+    "file_way": BOTH,
+    "socket_handler": BOTH,
+    "cqrs": BOTH,
+    "logpipe": BOTH,
+    "logical_replication": ("postgresql",),
+    "by_hand": BOTH,
+}
+"""The peers, and where they can bring records to."""
+SHORT = 2_000
+
+
+def ours(name: str, options: Sequence[str], folder: Path) -> Any:
+    """The result of one of our programs. Exit code 1 says that it misses a goal of its own."""
+    path = folder / f"{name}.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options, "--json", str(path)]
+    subprocess.run(command, cwd=ROOT, check=False)
+    return json.loads(path.read_text())
+
+
+def peer(name: str, central: str, options: Sequence[str]) -> list[Any]:
+    """The lines of a peer. Raises CalledProcessError if it failed."""
+    command = [sys.executable, "-m", f"benchmarks.peers.{name}", "--central", central, *options]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, end="", flush=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def machine() -> str:
+    """What it ran on, in a line."""
+    versions = ", ".join(f"{name} {version(name)}" for name in ("Django", "psycopg", "msgpack"))
+    return (
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, "
+        f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions}"
+    )
+
+
+def show(found: Sequence[Line]) -> None:
+    """The table of goals."""
+    table = Table(title="Goals")
+    for title in ("goal", "wanted", "measured", ""):
+        table.add_column(title)
+    for line in found:
+        table.add_row(line.what, line.wanted, line.measured, _verdict(line))
+    Console(width=140).print(table)
+
+
+def page(found: Sequence[Line], peers: Sequence[Any]) -> str:
+    """The same as a page of the documentation."""
+    rows = [f"| {x.what} | {x.wanted} | {x.measured} | {_verdict(x)} |" for x in found]
+    others = [
+        f"| {each['peer']} | {each['central']} | {each['rate']:,.0f} | {each.get('note', '')} |"
+        for each in peers
+        if "rate" in each
+    ]
+    return "\n".join(
+        [
+            "# Benchmarks",
+            "",
+            f"Written by `make bench ARGS=--keep` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
+            "",
+            "| goal | wanted | measured | |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "| peer | into | records a second | what to know |",
+            "|---|---|---|---|",
+            *others,
+            "",
+        ]
+    )
+
+
+def _verdict(line: Line) -> str:
+    return {True: "held", False: "MISSED", None: ""}[line.held]
 
 
 def main() -> int:
-    """Run each as a program of its own, so that none warms the others up."""
-    missed = []
-    for name in MEASUREMENTS:
-        print(f"\n{name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
-            missed.append(name)
-    if missed:
-        print(f"missed: {', '.join(missed)}", file=sys.stderr)
-    return 1 if missed else 0
+    """Run them; 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
+    parser.add_argument("--short", action="store_true", help="few records: to see that all works")
+    parser.add_argument("--only", nargs="+", choices=[*OURS, *PEERS], help="these alone")
+    parser.add_argument("--keep", action="store_true", help="write docs/benchmarks.md")
+    options = parser.parse_args()
+    wanted = options.only or [*OURS, *PEERS]
+    results: dict[str, Any] = {}
+    peers: list[Any] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in [name for name in OURS if name in wanted]:
+            print(f"\n{name}", flush=True)
+            results[name] = ours(name, OURS[name] if options.short else [], Path(folder))
+        for name in [name for name in PEERS if name in wanted]:
+            print(f"\n{name}", flush=True)
+            for central in PEERS[name]:
+                size = ["--records", str(SHORT)] if options.short else []
+                peers += peer(name, central, size)
+    judged = list(lines(Found(results, peers)))
+    show(judged)
+    if options.keep:
+        PAGE.write_text(page(judged, peers))
+    return int(any(line.held is False for line in judged))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""What was measured, beside what it should be: a line a goal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+NOT_YET = "not measured yet"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A goal. `held` is None where there is nothing to say so by, and `measured` says why."""
+
+    what: str
+    wanted: str
+    measured: str
+    held: bool | None = None
+
+
+class Found:
+    """The results of one run: those of our own programs by name, and the lines of the peers."""
+
+    def __init__(self, ours: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> None:
+        self.ours = ours
+        self.peers = peers
+
+    def drain(self, pair: str) -> float | None:
+        """Our records a second, end to end; None if that was not measured."""
+        rate: float | None = self.ours.get("drain", {}).get(pair, {}).get("rate")
+        return rate
+
+    def rate(self, peer: str, central: str) -> float | None:
+        """A peer's records a second: the median of its runs."""
+        rates = [each["rate"] for each in self._of(peer, central)]
+        return median(rates) if rates else None
+
+    def latency(self, peer: str) -> Mapping[str, float] | None:
+        """A peer's milliseconds from commit to visible."""
+        return next((each["latency_ms"] for each in self._of(peer, "postgresql")), None)
+
+    def why_not(self, peer: str) -> str:
+        """Why a peer was not measured."""
+        return next((each["missing"] for each in self.peers if peer in each["peer"]), NOT_YET)
+
+    def _of(self, peer: str, central: str) -> list[Mapping[str, Any]]:
+        return [
+            each for each in self.peers if each["peer"] == peer and each.get("central") == central
+        ]
+
+
+def lines(found: Found) -> Iterator[Line]:
+    """Every goal, in the order of the table."""
+    yield from _drains(found)
+    yield from _latencies(found)
+    for scene, ratios in found.ours.get("capture_cost", {}).items():
+        for what, most in (("create", 1.15), ("update", 1.15), ("bulk", 1.3)):
+            yield _at_most(f"capture, {scene}: {what}", ratios.get(what), most, "{:.2f} x")
+    sizes = found.ours.get("wire_bytes", {})
+    for what, most in (("compressed", 0.2), ("plain", 0.5)):
+        share = sizes[what] / sizes["json"] if sizes else None
+        yield _at_most(f"bytes a record, {what}, of the file way's JSON", share, most, "{:.3f}")
+    idle = found.ours.get("idle_links", {}).get("kib")
+    yield _at_most("memory of an idle link", idle, 60.0, "{:.0f} KiB")
+    slowest = found.ours.get("fair_shares", {}).get("max")
+    yield _at_most("slowest row beside a site that drains", slowest, 1.0, "{:.2f} s")
+
+
+def _drains(found: Found) -> Iterator[Line]:
+    limit = {"sqlite": "by hand: executemany", "postgresql": "by hand: COPY"}
+    for central, pair, times in (
+        ("sqlite", "sqlite-sqlite", 60),
+        ("postgresql", "sqlite-pg", 50),
+    ):
+        for peer, least in (
+            ("file way", times),
+            ("django-cqrs", 100),
+            ("django-logpipe over Kafka", 100),
+            (limit[central], 0.5),
+        ):
+            yield _ratio(found, f"drain of {pair} to {peer}", pair, peer, central, least)
+    peer = "PostgreSQL's logical replication"
+    yield _ratio(found, f"drain of pg-pg to {peer}", "pg-pg", peer, "postgresql", 0.5)
+
+
+def _ratio(found: Found, what: str, pair: str, peer: str, central: str, least: float) -> Line:
+    ours, theirs = found.drain(pair), found.rate(peer, central)
+    wanted = f"at least {least:g} x"
+    if ours is None or theirs is None:
+        return Line(what, wanted, NOT_YET if ours is None else found.why_not(peer))
+    measured = f"{ours / theirs:.2f} x ({ours:,.0f} to {theirs:,.0f} a second)"
+    return Line(what, wanted, measured, ours / theirs >= least)
+
+
+def _latencies(found: Found) -> Iterator[Line]:
+    ours = found.ours.get("latency", {})
+    theirs = found.latency("PostgreSQL's logical replication")
+    for cut in ("p50", "p99"):
+        here = ours.get("pg-pg", {}).get(cut)
+        ratio = here / theirs[cut] if here and theirs else None
+        what = f"latency of pg-pg to logical replication, {cut}"
+        yield _at_most(what, ratio, 2.0, "{:.2f} x" + (f" ({here:.2f} ms)" if here else ""))
+    here = ours.get("sqlite-sqlite", {}).get("p50")
+    yield _at_most("latency of sqlite-sqlite, p50", here, 3.0, "{:.2f} ms")
+
+
+def _at_most(what: str, value: float | None, most: float, form: str) -> Line:
+    wanted = "at most " + form.partition(" (")[0].format(most)
+    if value is None:
+        return Line(what, wanted, NOT_YET)
+    return Line(what, wanted, form.format(value), value <= most)
