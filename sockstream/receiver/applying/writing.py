@@ -88,7 +88,7 @@ class Writer:
             with transaction.atomic(using=self._using):
                 self._effect(tables, cursor, draws=draws).write()
         except IntegrityError:
-            self._references.forget_all()
+            self.forget()
             for plan in loading:
                 if not self._takes_along(plan.row.model):
                     self._sweep(plan, cursor, to_come=True)

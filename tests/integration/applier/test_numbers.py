@@ -10,7 +10,7 @@ from django.test import override_settings
 from sockstream.receiver.applying import numbers
 from sockstream.receiver.applying.applier import Applier, Retry, Stopped
 from sockstream.receiver.applying.holdings import Holdings
-from sockstream.receiver.models import HeldRow, Offset, Parked, Promised
+from sockstream.receiver.models import HeldRow, Holding, Offset, Parked, Promised
 from sockstream.receiver.parked import retry
 from sockstream.rows import describe
 from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Batch, Layout
@@ -314,6 +314,24 @@ def test_what_names_a_row_that_made_way_is_found_by_it(pupil: Author, central: s
     assert mentors(central) == {"pupil": None}
     assert not Essay.objects.using(central).get().readers.exists()
     assert HeldRow.objects.using(central).count() == 3
+    assert is_done(feed, central)
+
+
+def test_a_number_is_drawn_again_when_rows_make_way(central: str) -> None:
+    """With the attempt before went the holding that it was promised under."""
+    author = Author(name="author")
+    essay, old, new = Essay(title="one", author=author), Slot(position=1), Slot(position=1)
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(old).batch()])
+    snapshot(feed, ESSAY, SLOT).raw(LOAD, ESSAY, ()).raw(LOAD, SLOT, ())
+    write(feed, essay, SAVE).raw(SAVE, SLOT, (new.id.bytes, "new", 1))
+    applier.apply([feed.batch(open=True)])
+    feed.insert(author).raw(END, SLOT, ()).raw(END, ESSAY, ())
+    applier.apply([feed.batch()])
+    assert Essay.objects.using(central).get().author.name == "author"
+    holding = Holding.objects.using(central).get(model="zoo.author")
+    assert HeldRow.objects.using(central).get(name=author.id).holding == holding.pk
     assert is_done(feed, central)
 
 
