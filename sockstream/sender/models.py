@@ -54,6 +54,8 @@ class Stream(models.Model):
     """Where this database's stream stands. There is one row, made at the first use.
 
     `snapshot`: one was begun and has not ended yet; all records since then are one group.
+    `welcomed`: central may have records of this epoch. False from the fork that began it until
+    central's first welcome.
     """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
@@ -65,6 +67,7 @@ class Stream(models.Model):
     acked_at = models.DateTimeField(null=True)
     pruned_seq = models.BigIntegerField(default=0)
     snapshot = models.BooleanField(default=False)
+    welcomed = models.BooleanField(default=True)
     session = models.BigIntegerField(default=0)
     peer = models.CharField(max_length=300, default="")
     state = models.CharField(max_length=20, default="idle")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import F, Min, Q, Sum
+from django.db.models import Case, F, Min, Q, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
@@ -167,18 +167,19 @@ def note_state(using: str, state: str, *, peer: str = "", error: Exception | Non
 
 def note_session(session: int, using: str) -> None:
     """Store the number of the session that central gave, before it is confirmed."""
-    Stream.objects.using(using).filter(id=1).update(session=session)
+    Stream.objects.using(using).filter(id=1).update(session=session, welcomed=True)
 
 
 def fork(using: str) -> None:
     """Begin a new epoch after the one that there is: its oplog is gone, numbers begin at 1.
 
-    In the caller's transaction, which has to begin a snapshot too.
+    In the caller's transaction, which has to begin a snapshot too. An epoch that central never
+    welcomed is left out of the line: central knows the one before it.
     """
     # A write first: SQLite lets no transaction write that has read before others wrote. And MySQL
     # assigns from left to right.
     Stream.objects.using(using).filter(id=1).update(
-        parent_epoch=F("epoch"),
+        parent_epoch=Case(When(welcomed=True, then=F("epoch")), default=F("parent_epoch")),
         epoch=uuid4().bytes,
         seq=0,
         digest=digest.ZERO,
@@ -186,6 +187,7 @@ def fork(using: str) -> None:
         acked_at=None,
         pruned_seq=0,
         snapshot=False,
+        welcomed=False,
         error_code="",
         error="",
     )

@@ -33,9 +33,9 @@ def number(pair: Pair, batch: int = 1000) -> None:
         pass
 
 
-def send(pair: Pair) -> None:
+def send(pair: Pair, life: int | None = None) -> None:
     own = Settings(MODELS=ours().MODELS)
-    Connection(pair.site, pair.central, own, [1 << 20], None).run(cycle([3]))
+    Connection(pair.site, pair.central, own, [1 << 20], life).run(cycle([3]))
 
 
 def transfer(pair: Pair, batch: int = 1000) -> None:
@@ -194,6 +194,25 @@ def test_the_twin_of_a_forked_site_is_refused(pair: Pair) -> None:
     assert refused(pair) == "epoch-unknown"
     take(pair, new_epoch=True)
     assert refused(pair) == "epoch-unknown"
+
+
+def test_new_epochs_follow_each_other_however_much_central_heard(pair: Pair) -> None:
+    fill(pair, "known")
+    transfer(pair)
+    found = set()
+    for life in [*range(0, 1000, 100), None]:
+        take(pair, new_epoch=True)
+        number(pair)
+        send(pair, life)
+        mine, theirs = oplog.stream(pair.site), Offset.objects.using(pair.central).get()
+        found.add((bytes(theirs.epoch) == bytes(mine.epoch), mine.welcomed))
+    assert found == {(False, False), (True, False), (True, True)}
+    # As if the acks had been lost.
+    Stream.objects.using(pair.site).update(acked_seq=0)
+    take(pair, new_epoch=True)
+    take(pair, new_epoch=True)
+    transfer(pair)
+    assert is_equal(pair)
 
 
 def test_readers_see_the_state_before_until_the_end(pair: Pair) -> None:
