@@ -16,7 +16,7 @@ From the beginning of a snapshot to its end everything is one group, whatever pa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -36,8 +36,14 @@ from .capture.marks import BEGIN, END, LOAD, is_last
 from .capture.resolve import Resolver
 from .models import Capture, CaptureLayout
 
-OPS = {"I": records.INSERT, "U": records.UPDATE, "D": records.DELETE, "S": records.SAVE}
 MARKS = {BEGIN: records.BEGIN, LOAD: records.LOAD, END: records.END}
+OPS = {
+    "I": records.INSERT,
+    "U": records.UPDATE,
+    "D": records.DELETE,
+    "S": records.SAVE,
+    **MARKS,
+}
 _PASS_RECORDS = 10_000
 _KEPT = "It stays captured, and so does what came after it"
 
@@ -167,19 +173,38 @@ class Sequencer:
         self, rows: list[tuple[Any, ...]], first_seq: int, digest: bytes, *, open_: bool, cut: bool
     ) -> records.Batch:
         builder = records.BatchBuilder(first_seq, digest)
+        _, ops, which, _ = zip(*rows, strict=True)
+        # In the order in which they first come: the header has them so.
+        known = {id_: self._layouts.get(id_) or self._layout(id_) for id_ in dict.fromkeys(which)}
+        layouts = {id_: each.layout for id_, each in known.items()}
         try:
-            for _, op, layout_id, data in rows:
-                known = self._layouts.get(layout_id) or self._layout(layout_id)
-                if op in MARKS:
-                    builder.add(MARKS[op], known.layout, ())
-                    continue
-                values = self._resolver.values(known.decoder, op, data)
-                builder.add(OPS[op], known.layout, values)
+            builder.add_all([OPS[op] for op in ops], which, self._values(rows, known), layouts)
             if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
                 raise self._too_large(rows[0], builder.size)
             return builder.build(open=open_, cut=cut)
         except WireError as error:
             raise SockstreamError(error.code, error.words, error.mend or _KEPT) from error
+
+    def _values(
+        self, rows: list[tuple[Any, ...]], known: dict[int, _Layout]
+    ) -> list[Sequence[Any]]:
+        """The wire values of each row: decoded a column at a time, settled in their order."""
+        values: list[Sequence[Any]] = [()] * len(rows)
+        alike: dict[tuple[int, str], list[int]] = {}
+        for at, (_, op, layout_id, _) in enumerate(rows):
+            alike.setdefault((layout_id, op), []).append(at)
+        for (layout_id, op), places in alike.items():
+            if op in MARKS:
+                continue
+            found = known[layout_id].decoder.many(op, [rows[at][3] for at in places])
+            for at, each in zip(places, found, strict=True):
+                values[at] = each
+        if any(self._resolver.concerns(each.decoder) for each in known.values()):
+            for at, (_, op, layout_id, data) in enumerate(rows):
+                decoder = known[layout_id].decoder
+                if op not in MARKS and self._resolver.concerns(decoder):
+                    values[at] = self._resolver.settled(decoder, op, data, values[at])
+        return values
 
     def _layout(self, layout_id: int) -> _Layout:
         row = CaptureLayout.objects.using(self.using).get(id=layout_id)

@@ -7,7 +7,7 @@ of one; only the last segment of a batch may be open, its group then goes on in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -130,6 +130,37 @@ class BatchBuilder:
         self._parts.append(part)
         self.size += len(part)
         self.count += 1
+
+    def add_all(
+        self,
+        ops: Sequence[int],
+        which: Sequence[Hashable],
+        values: Sequence[Sequence[Any]],
+        layouts: Mapping[Hashable, Layout],
+    ) -> None:
+        """The same for many records: `which` says under what key the layout of each is.
+
+        If it raises, some of them may have been added.
+        """
+        learned = {key: self._learn(layout) for key, layout in layouts.items()}
+        indexes = [learned[key][0] for key in which]
+        fitting = {
+            (op, index, _width(op, width, key_width))
+            for index, width, key_width in learned.values()
+            for op in set(ops)
+        }
+        try:
+            if not fitting.issuperset(zip(ops, indexes, map(len, values), strict=True)):
+                raise ValueError("values do not fit their layout")
+            parts = list(map(self._pack, zip(ops, indexes, values, strict=True)))
+        except (TypeError, ValueError, OverflowError):
+            # One by one, for the number of the one that is wrong.
+            for op, key, each in zip(ops, which, values, strict=True):
+                self.add(op, layouts[key], each)
+            return
+        self._parts += parts
+        self.size += sum(map(len, parts))
+        self.count += len(parts)
 
     def end_group(self) -> None:
         """What was added since the last end is one group, or the rest of one."""

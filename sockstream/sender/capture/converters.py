@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import struct
 from binascii import unhexlify
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
@@ -21,9 +21,13 @@ from django.utils.dateparse import parse_date, parse_datetime, parse_duration, p
 from ...rows import Kind
 
 Converter = Callable[[Any], Any]
+ColumnConverter = Callable[[Sequence[Any]], Sequence[Any]]
+"""Converts many values, which may be None."""
 
 _INT64 = range(-(1 << 63), 1 << 63)
 _UUID_BYTES = 16
+_UUID_DIGITS = 2 * _UUID_BYTES
+_HYPHENS = (8, 13, 18, 23)
 _CANONICAL_TIME = 8
 _CANONICAL_DATE = 10
 _UNREADABLE = (ValueError, TypeError, OverflowError)
@@ -47,6 +51,39 @@ def converter(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Conve
     if kind == Kind.DECIMAL:
         return _sqlite_decimal(column["places"]) if vendor == "sqlite" else _text
     return (_POSTGRESQL if vendor == "postgresql" else _ELSEWHERE).get(kind)
+
+
+def of_column(convert: Converter) -> ColumnConverter:
+    """The same for many values at once."""
+    if convert is _uuid:
+        return _uuids
+
+    def convert_all(values: Sequence[Any]) -> Sequence[Any]:
+        return [None if value is None else convert(value) for value in values]
+
+    return convert_all
+
+
+def _uuids(values: Sequence[Any]) -> Sequence[Any]:
+    try:
+        if (digits := _digits(values)) is not None:
+            return struct.unpack(f"{_UUID_BYTES}s" * len(values), unhexlify(digits))
+    except (ValueError, TypeError):
+        pass
+    return [None if value is None else _uuid(value) for value in values]
+
+
+def _digits(values: Sequence[str]) -> str | None:
+    """What UUIDs are written with, if all of them are in one of the two usual forms."""
+    text = "".join(values)
+    lengths = set(map(len, values))
+    if lengths == {_UUID_DIGITS}:
+        return text
+    whole, hyphens = _UUID_DIGITS + len(_HYPHENS), "-" * len(values)
+    if lengths != {whole} or any(text[place::whole] != hyphens for place in _HYPHENS):
+        return None
+    digits = text.replace("-", "")
+    return digits if len(digits) == _UUID_DIGITS * len(values) else None
 
 
 def _text(value: Any) -> str:

@@ -8,7 +8,7 @@ each. A table too wide for one function call holds the same in pieces, an array 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -36,10 +36,12 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to do with the items of one captured array."""
+    """What to do with the items of one captured array, which are `captured` many."""
 
     width: int
-    converting: tuple[tuple[int, Callable[[Any], Any]], ...]
+    captured: int
+    converting: tuple[tuple[int, converters.Converter], ...]
+    columns: tuple[tuple[int, converters.ColumnConverter], ...]
     references: tuple[tuple[int, int, str, str], ...]
 
 
@@ -86,6 +88,33 @@ class Decoder:
         del row[plan.width :]
         return row
 
+    def many(self, op: str, data: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """What `values` gives for each of these rows, all of one operation, column by column."""
+        plan = self._key if op == "D" else self._row
+        columns = self._columns(op, data, plan.captured)
+        if columns is None or any(
+            (None, False) in zip(columns[index], (pk is None for pk in columns[local]), strict=True)
+            for index, local, _, _ in plan.references
+        ):
+            return [self.values(op, each) for each in data]
+        for index, convert in plan.columns:
+            columns[index] = convert(columns[index])
+        return list(zip(*columns[: plan.width], strict=True))
+
+    def _columns(self, op: str, data: Sequence[str], width: int) -> list[Sequence[Any]] | None:
+        """The items by columns; None if one of the rows is not as the triggers write it."""
+        try:
+            rows = _loads(f"[{','.join(data)}]")
+        except ValueError:
+            return None
+        if len(rows) != len(data) or set(map(type, rows)) != {list}:
+            return None
+        if self._wide and op != "D":
+            if not all(set(map(type, row)) == {list} for row in rows):
+                return None
+            rows = [[*chain.from_iterable(row)] for row in rows]
+        return list(zip(*rows, strict=True)) if set(map(len, rows)) == {width} else None
+
     def unresolved(self, op: str, values: Sequence[Any]) -> bool:
         """Whether one of the values is Missing."""
         plan = self._key if op == "D" else self._row
@@ -117,10 +146,13 @@ def compile(definition: Mapping[str, Any]) -> Decoder:  # noqa: A001
 
 def _plan(columns: Sequence[Mapping[str, Any]], definition: Mapping[str, Any]) -> _Plan:
     found = (converters.converter(column, definition) for column in columns)
+    converting = tuple((i, convert) for i, convert in enumerate(found) if convert is not None)
     pointing = [i for i, column in enumerate(columns) if column["kind"] == "reference"]
     return _Plan(
         width=len(columns),
-        converting=tuple((i, convert) for i, convert in enumerate(found) if convert is not None),
+        captured=len(columns) + len(pointing) + bool(definition["pk"]),
+        converting=converting,
+        columns=tuple((i, converters.of_column(convert)) for i, convert in converting),
         references=tuple(
             (index, len(columns) + order, columns[index]["name"], columns[index]["target"])
             for order, index in enumerate(pointing)

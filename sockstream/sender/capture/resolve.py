@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
@@ -28,7 +28,7 @@ _REMEMBERED = 100_000
 
 
 class Resolver:
-    """Decodes captured rows, in the order of their ids, and fills what is Missing in them.
+    """Fills what is Missing in captured rows, in the order of their ids.
 
     It remembers the keys of the rows that were deleted last, since their captured rows are
     removed from the capture table while those that pointed to them are still to come.
@@ -40,22 +40,26 @@ class Resolver:
         self._captured: dict[str, dict[Any, Any]] = {}
         self._captured_to = 0
 
-    def values(self, decoder: Decoder, op: str, data: str) -> list[Any]:
-        """What `decoder.values` gives, less what is Missing.
+    def concerns(self, decoder: Decoder) -> bool:
+        """Whether rows of this layout have to be settled."""
+        return decoder.points or decoder.has_pk
 
-        A reference whose target is nowhere dangles here already; it travels as None, and the log
-        says so.
+    def settled(self, decoder: Decoder, op: str, data: str, values: Sequence[Any]) -> Sequence[Any]:
+        """The values that the decoder gave for a row, less what is Missing.
+
+        To be asked row by row, in the order of their ids. A reference whose target is nowhere
+        dangles here already; it travels as None, and the log says so.
         """
-        values = decoder.values(op, data)
         if decoder.points and decoder.unresolved(op, values):
-            for index, value in enumerate(values):
-                if isinstance(value, Missing):
-                    values[index] = self._find(value, op, decoder.model)
+            values = [
+                self._find(value, op, decoder.model) if isinstance(value, Missing) else value
+                for value in values
+            ]
         if op == "D" and decoder.has_pk:
             self._remember(decoder, data, values)
         return values
 
-    def _remember(self, decoder: Decoder, data: str, values: list[Any]) -> None:
+    def _remember(self, decoder: Decoder, data: str, values: Sequence[Any]) -> None:
         self._deleted[decoder.model, decoder.local_pk("D", data)] = _key(values)
         if len(self._deleted) > _REMEMBERED:
             del self._deleted[next(iter(self._deleted))]
@@ -124,6 +128,6 @@ class Resolver:
         return key if key is None or convert is None else convert(key)
 
 
-def _key(values: list[Any]) -> Any:
+def _key(values: Sequence[Any]) -> Any:
     """A key as a reference to it holds it."""
-    return values[0] if len(values) == 1 else values
+    return values[0] if len(values) == 1 else list(values)

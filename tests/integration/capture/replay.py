@@ -46,7 +46,9 @@ def take(using: str) -> list[Record]:
     for row in taken:
         row.delete(using=using)  # as the sequencer removes what it has read
         decoder = decoders[row.layout]
-        values = frozen(resolver.values(decoder, row.op, row.data))
+        values = frozen(
+            resolver.settled(decoder, row.op, row.data, decoder.values(row.op, row.data))
+        )
         keys = len(decoder.key_names)
         others = dict(zip(decoder.other_names, values[keys:], strict=False))
         written = None if row.op == "D" else others

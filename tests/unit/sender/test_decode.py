@@ -10,6 +10,8 @@ from decimal import Context, Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sockstream.exceptions import SockstreamError
 from sockstream.rows import Kind
@@ -241,6 +243,50 @@ def test_a_text_that_no_trigger_wrote_is_told(data: str) -> None:
     with pytest.raises(SockstreamError, match=r"shop\.thing cannot be read") as caught:
         decoder.values("I", data)
     assert caught.value.code == "capture-spoilt"
+
+
+UUIDS = st.uuids().flatmap(lambda u: st.sampled_from([u.hex, str(u), str(u).upper()]))
+ODD = st.text("-0aZ", min_size=32, max_size=36) | st.sampled_from(["", "-" * 36, 5, True, "x"])
+ROWS = st.lists(
+    st.tuples(
+        st.integers() | st.none(),
+        st.one_of(UUIDS, UUIDS, UUIDS, ODD, st.none()),
+        UUIDS | st.none(),
+        st.none() | st.integers(0, 9),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(rows=ROWS, op=st.sampled_from("IUDS"), wide=st.booleans(), pk=st.booleans())
+def test_many_rows_are_read_as_each_of_them(
+    rows: list[tuple[Any, ...]], op: str, wide: bool, pk: bool
+) -> None:
+    columns = {"kind": "int"}, {"kind": "uuid"}, AUTHOR
+    decoder = decode.compile(_definition(*columns, keys=3, wide=wide, pk=pk))
+    data = [json.dumps([*row, 7] if pk else row) for row in rows]
+    if wide and op != "D":
+        data = [f"[{text}]" for text in data]
+    found = decoder.many(op, data)
+    assert [list(values) for values in found] == [decoder.values(op, each) for each in data]
+
+
+@given(st.lists(st.one_of(UUIDS, UUIDS, ODD, st.none()), min_size=1, max_size=5))
+def test_a_column_of_uuids_is_read_as_each_of_them(column: list[Any]) -> None:
+    definition = _definition({"kind": "uuid"})
+    decoder = decode.compile(definition)
+    data = [json.dumps([value]) for value in column]
+    assert [*map(list, decoder.many("I", data))] == [decoder.values("I", each) for each in data]
+
+
+@pytest.mark.parametrize(
+    "data", [["[1]", "2"], ["[1]", "{}"], ["[1],[1]"], ["[1", "2]"], ["[1]", "["]]
+)
+def test_one_of_many_texts_that_no_trigger_wrote(data: list[str]) -> None:
+    decoder = decode.compile(_definition({"kind": "uuid"}))
+    with pytest.raises(SockstreamError, match="cannot be read"):
+        decoder.many("I", data)
 
 
 def test_another_version_is_refused() -> None:
