@@ -43,8 +43,8 @@ class Most:
 
 
 MOST = {
-    "sqlite-sqlite": Most(site=7.0, central=3.0, calls=45.5),
-    "pg-pg": Most(site=6.5, central=3.0, calls=49.0),
+    "sqlite-sqlite": Most(site=7.0, central=3.0, calls=22.0),
+    "pg-pg": Most(site=6.5, central=3.0, calls=25.5),
 }
 
 
