@@ -21,6 +21,8 @@ from .certs.authority import SITE_URI
 from .exceptions import ConfigError, SockstreamError
 from .tls_words import words_for
 
+Stamps = tuple[tuple[int, int, int] | None, ...]
+
 _VERIFY_CODES = {
     2: "tls-unknown-ca",  # unable to get issuer certificate
     7: "tls-unknown-ca",  # certificate signature failure
@@ -194,11 +196,7 @@ def _context(
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
     try:
         context.load_verify_locations(ca)
-        try:
-            _load_pair(context, cert, key, kind)
-        except OSError:
-            # A renewal may have moved a file since it was looked at.
-            _load_pair(context, cert, key, kind)
+        _load_pair(context, cert, key, kind)
     except OSError as error:
         raise ConfigError(
             f"{ca}, {cert} and {key} make no TLS context: {_why(error)}",
@@ -208,9 +206,31 @@ def _context(
 
 
 def _load_pair(context: ssl.SSLContext, cert: str | Path, key: str | Path, kind: str) -> None:
-    found = files.read_pair(cert, key, kind)
-    # A password, lest OpenSSL asks the terminal for one.
-    context.load_cert_chain(found, key, password="")
+    while True:
+        before = stamps(cert, key)
+        try:
+            found = files.read_pair(cert, key, kind)
+            # A password, lest OpenSSL asks the terminal for one.
+            context.load_cert_chain(found, key, password="")
+        except (ConfigError, OSError):
+            # A renewal may have moved a file since it was looked at.
+            if stamps(cert, key) == before:
+                raise
+        else:
+            return
+
+
+def stamps(*paths: str | Path) -> Stamps:
+    """What changes when one of these files is written anew; None for one that cannot be seen."""
+    return tuple(_stamp(Path(path)) for path in paths)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 _SHA256 = hashes.SHA256()

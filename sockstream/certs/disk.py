@@ -4,7 +4,8 @@ A certificate and its key are two files, and no file system renames two at once.
 staged beside their places first; once they are whole, the key is put in its place, and then the
 certificate. After a crash, `recover` goes on from there if what is staged is whole, by itself or
 with the half that is in place, and else throws it away: both files are new, or both are old.
-Whoever reads them in between finds with `half_of` what is in place already.
+Whoever reads them in between finds with `half_of` what is in place already, and looks again if
+the files were written meanwhile.
 """
 
 from __future__ import annotations
@@ -116,11 +117,8 @@ def belong_together(cert: Path, key: Path) -> bool:
 
 
 def half_of(cert: Path, key: Path) -> Path | None:
-    """Where the certificate of `key` is: in its place, or staged beside it; None if nowhere.
-
-    The place is looked at again at the end, since the renewal may have gone on meanwhile.
-    """
-    places = (cert, _staged(cert), cert)
+    """Where the certificate of `key` is: in its place, or staged beside it; None if nowhere."""
+    places = (cert, _staged(cert))
     return next((place for place in places if belong_together(place, key)), None)
 
 

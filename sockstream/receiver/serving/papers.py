@@ -6,7 +6,6 @@ import logging
 import ssl
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from ... import tls
 from ...exceptions import ConfigError
@@ -61,13 +60,5 @@ class Papers:
         self._context = context
 
 
-def _stamps(files: Paths) -> list[tuple[int, int, int] | None]:
-    return [_stamp(Path(path)) for path in (files.ca, files.cert, files.key)]
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+def _stamps(files: Paths) -> tls.Stamps:
+    return tls.stamps(files.ca, files.cert, files.key)
