@@ -40,7 +40,7 @@ from sockstream.wire.limits import Limits  # noqa: E402
 from sockstream.wire.messages import Hello  # noqa: E402
 from sockstream.wire.sending import SendingSession, Welcomed  # noqa: E402
 from tests.databases import Databases  # noqa: E402
-from tests.integration.receiver.test_process import receiver  # noqa: E402
+from tests.integration.receiver.process import receiver  # noqa: E402
 from tests.unit.trust import NOW, Trust  # noqa: E402
 
 GOAL_KIB = 60.0

@@ -213,12 +213,15 @@ def stop_signals() -> Iterator[Stop]:
     Outside the main thread, where Python takes no signals, `Stop.request` is the only way.
     """
     stop = Stop()
+    signalled = False
     in_main = threading.current_thread() is threading.main_thread()
     wanted = (signal.SIGTERM, signal.SIGINT) if in_main else ()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if stop.requested:
+        nonlocal signalled
+        if signalled:
             os._exit(128 + number)
+        signalled = True
         stop.request(signal.Signals(number).name)
 
     before = {number: signal.signal(number, handle) for number in wanted}

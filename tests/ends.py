@@ -220,13 +220,16 @@ class ReceiverProcess(End):
     command = "oplog_receive"
     certificate = "localhost"
 
-    def __init__(self, alias: str, certificates: Certificates, **options: Any) -> None:
+    def __init__(
+        self, alias: str, certificates: Certificates, *, workers: int = 1, **options: Any
+    ) -> None:
         super().__init__(alias, certificates, **options)
         self.port = 0
+        self._workers = workers
 
     @property
     def arguments(self) -> Sequence[str]:
-        return ["--bind", f"{HOST}:{self.port}"]
+        return ["--bind", f"{HOST}:{self.port}", "--workers", str(self._workers)]
 
     @property
     def address(self) -> str:

@@ -25,8 +25,8 @@ from tests.ends import (
     position,
     wait_until_applied,
 )
+from tests.integration.receiver.process import receiver, site_of
 from tests.integration.receiver.site import Acked, Oplog, connected, slots
-from tests.integration.receiver.test_process import receiver, site_of
 from tests.servers import HOST
 from tests.unit.trust import Trust
 from tests.zoo.models import Slot

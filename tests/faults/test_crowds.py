@@ -27,7 +27,7 @@ from sockstream.wire.sending import SendingSession, Welcomed
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.ends import Certificates, ReceiverProcess, SenderProcess, wait_until_applied
-from tests.integration.receiver.test_process import receiver
+from tests.integration.receiver.process import receiver
 from tests.unit.trust import Trust
 from tests.zoo.models import Slot
 

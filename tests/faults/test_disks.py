@@ -19,8 +19,8 @@ from django.db import connections
 from sockstream.receiver.models import Offset
 from tests.databases import Databases
 from tests.ends import Certificates, ReceiverProcess, SenderProcess, wait_until
+from tests.integration.receiver.process import receiver, site_of
 from tests.integration.receiver.site import Acked, Oplog, connected, slots
-from tests.integration.receiver.test_process import receiver, site_of
 from tests.servers import serving_account
 from tests.unit.trust import Trust
 from tests.zoo.models import Slot

@@ -16,8 +16,8 @@ from django.db import connections
 
 from tests.databases import Databases
 from tests.ends import ROOT
+from tests.integration.receiver.process import receiver, site_of
 from tests.integration.receiver.site import Oplog, connected, slots
-from tests.integration.receiver.test_process import receiver, site_of
 from tests.unit.trust import Trust
 
 SOURCE = Path(__file__).with_name("power_loss.c")

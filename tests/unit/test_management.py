@@ -138,6 +138,13 @@ def test_second_signal_ends_the_process_at_once() -> None:
     assert done.returncode == 128 + signal.SIGINT
 
 
+def test_a_signal_after_another_request_is_the_first_one() -> None:
+    with management.stop_signals() as stop:
+        stop.request("enough")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.reason == "enough"
+
+
 def test_outside_the_main_thread_no_signals_are_taken() -> None:
     before = signal.getsignal(signal.SIGTERM)
     seen: list[object] = []

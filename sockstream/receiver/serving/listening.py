@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from ... import tls
@@ -35,7 +35,22 @@ def listen(host: str, port: int) -> Iterator[list[socket.socket]]:
         yield sockets
 
 
-def shown(sockets: list[socket.socket]) -> str:
+@contextmanager
+def listen_many(host: str, port: int, count: int) -> Iterator[list[list[socket.socket]]]:
+    """What `listen` gives, `count` times on the same port: the kernel deals connections out evenly.
+
+    Raises SockstreamError, also if others listen there in the same way.
+    """
+    with ExitStack() as opened:
+        with listen(host, port) as alone:
+            addresses = [(sock.family, *sock.getsockname()[:2]) for sock in alone]
+        yield [
+            [opened.enter_context(_listen(*each, shared=True)) for each in addresses]
+            for _ in range(count)
+        ]
+
+
+def shown(sockets: Sequence[socket.socket]) -> str:
     """The addresses that they listen on, for people."""
     return ", ".join(dict.fromkeys(host_port(*sock.getsockname()[:2]) for sock in sockets))
 
@@ -55,10 +70,14 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     return list(dict.fromkeys((entry[0], str(entry[4][0])) for entry in found))
 
 
-def _listen(family: socket.AddressFamily, address: str, port: int) -> socket.socket:
+def _listen(
+    family: socket.AddressFamily, address: str, port: int, *, shared: bool = False
+) -> socket.socket:
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind((address, port))

@@ -19,8 +19,8 @@ from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Ping, Records, pack
 from tests.databases import Databases
 from tests.integration.receiver.central import Central
+from tests.integration.receiver.process import receiver, site_of
 from tests.integration.receiver.site import Oplog, Site, connected, slots
-from tests.integration.receiver.test_process import receiver, site_of
 from tests.unit.trust import Trust
 from tests.zoo.models import Slot
 

@@ -9,49 +9,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connections
 
-from sockstream import tls
 from sockstream.receiver.models import Offset
 from tests.databases import Databases
-from tests.ends import ROOT, ReceiverProcess
-from tests.integration.receiver.site import Oplog, PeerClosing, Site, connected, slots
+from tests.ends import ROOT
+from tests.integration.receiver.process import receiver, site_of
+from tests.integration.receiver.site import Oplog, PeerClosing, connected, slots
 from tests.unit.trust import Trust
 from tests.zoo.models import Slot
-
-MODELS = ["zoo", "polls"]
-
-
-@dataclass(frozen=True)
-class Files:
-    """What ReceiverProcess wants to know of a folder of certificates."""
-
-    trust: Trust
-
-    def settings(self, name: str) -> dict[str, Any]:
-        cert, key = self.trust.server()
-        return {"CA": str(self.trust.ca), "CERT": str(cert), "KEY": str(key), "MODELS": MODELS}
 
 
 @pytest.fixture
 def central_db(databases: Databases) -> str:
     databases.clean("central_sqlite")
     return "central_sqlite"
-
-
-def receiver(alias: str, trust: Trust, **settings: Any) -> ReceiverProcess:
-    files: Any = Files(trust)
-    return ReceiverProcess(alias, files, settings=settings)
-
-
-def site_of(process: ReceiverProcess, trust: Trust, oplog: Oplog) -> Site:
-    context = tls.client_context(trust.ca, *trust.client())
-    return Site(("127.0.0.1", process.port), context, oplog)
 
 
 def test_kill_and_come_back(central: str, trust: Trust) -> None:
@@ -162,8 +138,8 @@ def test_lines(central_db: str, trust: Trust) -> None:
 
 
 @contextmanager
-def taken_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+def taken_port(**options: bool) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0), **options) as taken:
         yield taken.getsockname()[1]
 
 
@@ -196,6 +172,28 @@ def test_port_in_use(central_db: str, trust: Trust) -> None:
     with taken_port() as port:
         line = Refused(central_db, trust).line("--bind", f"127.0.0.1:{port}")
     assert line.startswith(f"Another program listens at 127.0.0.1:{port} already. Stop it")
+
+
+@pytest.mark.parametrize("shares", [False, True])
+def test_port_in_use_for_workers(databases: Databases, trust: Trust, shares: bool) -> None:
+    """Also by somebody who shares it, such as the workers of another central."""
+    databases.clean("central_pg")
+    with taken_port(reuse_port=shares) as port:
+        bind = f"127.0.0.1:{port}"
+        line = Refused("central_pg", trust).line("--bind", bind, "--workers", "2")
+    assert line.startswith(f"Another program listens at {bind} already. Stop it")
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_no_workers(central_db: str, trust: Trust, count: str) -> None:
+    line = Refused(central_db, trust).line("--bind", "127.0.0.1:0", "--workers", count)
+    assert line == f"--workers {count}: not a number of processes. Use 1 or more."
+
+
+def test_workers_on_sqlite(central_db: str, trust: Trust) -> None:
+    line = Refused(central_db, trust).line("--bind", "127.0.0.1:0", "--workers", "2")
+    assert line.startswith("--workers 2: on SQLite one process writes at a time")
+    assert line.endswith("Leave --workers out, or use PostgreSQL.")
 
 
 @pytest.mark.parametrize(

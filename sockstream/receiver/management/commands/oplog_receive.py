@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,9 +13,10 @@ from sockstream import management
 from sockstream.conf import settings
 from sockstream.hangup import Hangup, hangups
 from sockstream.receiver.preflight import require_ready
-from sockstream.receiver.serving.listening import listen, shown
+from sockstream.receiver.serving.listening import listen, listen_many, shown
 from sockstream.receiver.serving.papers import Papers
 from sockstream.receiver.serving.server import Server
+from sockstream.receiver.serving.workers import Workers, share
 
 
 class Command(management.SockstreamCommand):
@@ -25,6 +28,13 @@ class Command(management.SockstreamCommand):
         parser.add_argument(
             "--bind", required=True, metavar="HOST:PORT", help="where to listen; port 0: a free one"
         )
+        parser.add_argument(
+            "--workers",
+            type=int,
+            default=1,
+            metavar="N",
+            help="how many processes share the work (default: 1; one only on SQLite)",
+        )
         management.add_database_option(parser)
         management.add_tls_options(parser)
 
@@ -33,13 +43,26 @@ class Command(management.SockstreamCommand):
             self._receive(options, hangup)
 
     def _receive(self, options: dict[str, Any], hangup: Hangup) -> None:
-        using, own = management.database(options), settings()
+        using, count = management.database(options), options["workers"]
+        own = share(settings(), count, using)
         host, port = management.host_and_port(options["bind"], "--bind")
         papers = Papers(partial(management.paths, options))
         management.start_logging(options["verbosity"])
         require_ready(using, own)
-        server = Server(papers, using, own, hangup)
-        with management.stop_signals() as stop, listen(host, port) as sockets:
-            self.stdout.write(f"Listening on {shown(sockets)}")
-            self.stdout.flush()
-            server.run(sockets, stop)
+
+        def serve(sockets: Sequence[socket.socket], stop: management.Stop, hangup: Hangup) -> None:
+            Server(papers, using, own, hangup).run(sockets, stop)
+
+        with management.stop_signals() as stop:
+            if count == 1:
+                with listen(host, port) as sockets:
+                    self._say_where(sockets)
+                    serve(sockets, stop, hangup)
+            else:
+                with listen_many(host, port, count) as several:
+                    self._say_where(several[0])
+                    Workers(serve, several).run(stop, hangup)
+
+    def _say_where(self, sockets: Sequence[socket.socket]) -> None:
+        self.stdout.write(f"Listening on {shown(sockets)}")
+        self.stdout.flush()
