@@ -37,7 +37,7 @@ HEARTBEAT = 0.5
 NOTICED_WITHIN = 3 * HEARTBEAT + 2.0
 # Three of them are more than a busy machine keeps a process waiting.
 CALM = 0.8
-WATCHFUL = {"HEARTBEAT": HEARTBEAT}
+WATCHFUL = {"HEARTBEAT": HEARTBEAT, "CONNECT_TIMEOUT": 1.0}
 SQLITE = PAIRS["sqlite-sqlite"]
 HERE, THERE, NOBODY = "169.254.77.1", "169.254.77.2", "02:00:00:00:00:99"
 
