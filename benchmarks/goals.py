@@ -66,6 +66,16 @@ def lines(found: Found) -> Iterator[Line]:
     yield _at_most("memory of an idle link", idle, 60.0, "{:.0f} KiB")
     slowest = found.ours.get("fair_shares", {}).get("max")
     yield _at_most("slowest row beside a site that drains", slowest, 1.0, "{:.2f} s")
+    for each in found.ours.get("many_sites", []):
+        with_workers = f"with {each['workers']} worker(s)"
+        what = f"slowest row beside {each['sites']} sites that write at once, {with_workers}"
+        yield _at_most(what, each["slowest"], 1.0, "{:.2f} s")
+    for kind, ends in (("records", "a backlog of {:,}"), ("models", "{:,} models")):
+        for pair, costs in found.ours.get("levels", {}).get(kind, {}).items():
+            clocks = {int(size): each["clock"] for size, each in costs.items()}
+            to, dearest = ends.format(max(clocks)), max(clocks.values()) / min(clocks.values())
+            what = f"cost of a record, {pair}, from {min(clocks):,} to {to}"
+            yield _at_most(what, dearest, 1.3, "{:.2f} x")
 
 
 def _drains(found: Found) -> Iterator[Line]:

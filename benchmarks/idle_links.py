@@ -34,11 +34,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from sockstream import tls  # noqa: E402
-from sockstream.wire.digest import ZERO  # noqa: E402
-from sockstream.wire.handshake import PROTOCOL  # noqa: E402
-from sockstream.wire.limits import Limits  # noqa: E402
-from sockstream.wire.messages import Hello  # noqa: E402
-from sockstream.wire.sending import SendingSession, Welcomed  # noqa: E402
+from tests.crowd import Client  # noqa: E402
 from tests.databases import Databases  # noqa: E402
 from tests.integration.receiver.process import receiver  # noqa: E402
 from tests.unit.trust import NOW, Trust  # noqa: E402
@@ -48,82 +44,24 @@ AT_ONCE = 50
 READY = "all are linked"
 
 
-def hello(number: int) -> Hello:
-    """That of a site with an empty oplog."""
-    return Hello(
-        protocol_min=PROTOCOL,
-        protocol_max=PROTOCOL,
-        software="a measurement",
-        features=[],
-        stream="main",
-        epoch=number.to_bytes(16),
-        parent_epoch=b"",
-        lowest_seq=1,
-        highest_seq=0,
-        acked_seq=0,
-        last_session=0,
-        instance=os.urandom(16),
-        host_id=b"",
-        frame_limit=16 << 20,
-        codecs=[],
-        schema=b"",
-        digest=ZERO,
-    )
+async def stay(port: int, folder: Path, count: int) -> None:
+    """Link so many sites, say so, and keep the links alive. Raises what happens to one of them."""
+    turns, linked = asyncio.Semaphore(AT_ONCE), 0
 
-
-class Sites:
-    """All sites, in one process: each links, and then keeps its link alive."""
-
-    def __init__(self, port: int, folder: Path, count: int) -> None:
-        self.port = port
-        self.folder = folder
-        self.count = count
-        self._linked = 0
-        self._turns = asyncio.Semaphore(AT_ONCE)
-
-    async def run(self) -> None:
-        """Say so when all are linked; ends when central ends a link, with AssertionError."""
-        async with asyncio.TaskGroup() as group:
-            for number in range(self.count):
-                group.create_task(self._stay(number))
-
-    async def _stay(self, number: int) -> None:
-        async with self._turns:
-            cert = self.folder / f"site-{number}.crt"
-            context = tls.client_context(self.folder / "ca.crt", cert, cert.with_suffix(".key"))
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", self.port, ssl=context, server_hostname="localhost"
-            )
-            session = SendingSession(hello(number), Limits(), time.monotonic())
-            writer.write(session.data_to_send())
-            await self._answer(session, reader, writer, until_welcomed=True)
-        self._linked += 1
-        if self._linked == self.count:
+    async def live(client: Client) -> None:
+        nonlocal linked
+        async with turns:
+            await client.connect()
+        linked += 1
+        if linked == count:
             print(READY, flush=True)
-        await self._answer(session, reader, writer)
+        await client.run(lambda: False)
 
-    async def _answer(
-        self,
-        session: SendingSession,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        *,
-        until_welcomed: bool = False,
-    ) -> None:
-        while True:
-            try:
-                wait = max(0.0, session.deadline - time.monotonic())
-                data = await asyncio.wait_for(reader.read(1 << 16), wait)
-                assert data, "central has ended a link"
-                events = session.receive(data, time.monotonic())
-            except TimeoutError:
-                events = session.tick(time.monotonic())
-            welcomes = [event.welcome for event in events if isinstance(event, Welcomed)]
-            for welcome in welcomes:
-                session.confirm(1, welcome.digest, time.monotonic())
-            writer.write(session.data_to_send())
-            if welcomes and until_welcomed:
-                return
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            cert = folder / f"site-{number}.crt"
+            context = tls.client_context(folder / "ca.crt", cert, cert.with_suffix(".key"))
+            group.create_task(live(Client(port, context, number)))
 
 
 def measure(links: int, seconds: float) -> dict[str, float]:
@@ -177,7 +115,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.hold:
-        asyncio.run(Sites(options.hold, options.folder, options.links).run())
+        asyncio.run(stay(options.hold, options.folder, options.links))
         return 0
     found = measure(options.links, options.seconds)
     uvloop = "with" if importlib.util.find_spec("uvloop") else "without"

@@ -17,6 +17,8 @@ from django.db import models
 from django.db.models import F
 
 ROUND = 1_000
+REMEMBERED = 300_000
+"""The newest choices, among which some change and go."""
 QUESTIONS, CHOICES, UPDATES, DELETES = 80, 720, 150, 50
 # Whole seconds: Django's JSON serializer would cut off the microseconds.
 _BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -80,6 +82,7 @@ class Site:
         choices = [self._offer() for _ in range(CHOICES)]
         put(choices)
         self._choices += choices
+        del self._choices[:-REMEMBERED]
         return questions + choices
 
     def _ask(self) -> models.Model:

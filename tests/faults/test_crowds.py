@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import sys
 import time
-from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -19,12 +17,8 @@ from django.db import connections, transaction
 from demo.compare import compare
 from sockstream import tls
 from sockstream.receiver.models import Offset, Source
-from sockstream.wire.digest import ZERO
-from sockstream.wire.handshake import PROTOCOL
-from sockstream.wire.limits import Limits
-from sockstream.wire.messages import Hello
-from sockstream.wire.sending import SendingSession, Welcomed
 from tests.conftest import PAIRS
+from tests.crowd import Client
 from tests.databases import Databases, Pair
 from tests.ends import Certificates, ReceiverProcess, SenderProcess, wait_until_applied
 from tests.integration.receiver.process import receiver
@@ -38,64 +32,19 @@ ROWS = int(os.environ.get("SOCKSTREAM_ROWS", "20000"))
 IDS = ["sqlite-sqlite", "pg-pg"]
 
 
-@dataclass
-class Client:
-    """A site without a database: it connects until it is welcomed, and confirms."""
-
-    port: int
-    context: ssl.SSLContext
-    number: int
-
-    async def connect(self) -> asyncio.StreamWriter:
-        while True:
-            try:
-                return await self._shake_hands()
-            except OSError:
-                # Nobody listens yet.
-                await asyncio.sleep(0.05)
-
-    async def _shake_hands(self) -> asyncio.StreamWriter:
-        reader, writer = await asyncio.open_connection(
-            "127.0.0.1", self.port, ssl=self.context, server_hostname="localhost"
-        )
-        session = SendingSession(self._hello(), Limits(), time.monotonic())
-        writer.write(session.data_to_send())
-        while True:
-            data = await reader.read(1 << 16)
-            if not data:
-                raise ConnectionResetError("closed")
-            for event in session.receive(data, time.monotonic()):
-                assert isinstance(event, Welcomed), event
-                session.confirm(1, event.welcome.digest, time.monotonic())
-                writer.write(session.data_to_send())
-                return writer
-
-    def _hello(self) -> Hello:
-        return Hello(
-            protocol_min=PROTOCOL,
-            protocol_max=PROTOCOL,
-            software="a test",
-            features=[],
-            stream="main",
-            epoch=self.number.to_bytes(16),
-            parent_epoch=b"",
-            lowest_seq=1,
-            highest_seq=0,
-            acked_seq=0,
-            last_session=0,
-            instance=os.urandom(16),
-            host_id=b"",
-            frame_limit=16 << 20,
-            codecs=[],
-            schema=b"",
-            digest=ZERO,
-        )
-
-
 async def all_connect(clients: list[Client]) -> None:
-    writers = await asyncio.gather(*(client.connect() for client in clients))
-    for writer in writers:
-        writer.transport.abort()
+    await asyncio.gather(*map(reach, clients))
+    for client in clients:
+        client.cut()
+
+
+async def reach(client: Client) -> None:
+    while True:
+        try:
+            return await client.connect()
+        except OSError:
+            # Nobody listens yet.
+            await asyncio.sleep(0.05)
 
 
 @pytest.mark.slow
