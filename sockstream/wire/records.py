@@ -157,7 +157,7 @@ class BatchBuilder:
             # One by one, for the number of the one that is wrong.
             for op, key, each in zip(ops, which, values, strict=True):
                 self.add(op, layouts[key], each)
-            return
+            raise AssertionError("each of them alone is right") from None
         self._parts += parts
         self.size += sum(map(len, parts))
         self.count += len(parts)

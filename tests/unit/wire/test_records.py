@@ -65,6 +65,17 @@ def made_of(
     return Batch(1, segment, False, header, part, ZERO, extend(ZERO, header, part))
 
 
+def fitting(op: int, layout: Layout, values: Sequence[Any]) -> list[Any]:
+    """As many values as a record of this kind has."""
+    marks = {BEGIN: 0, LOAD: 0, END: 0, DELETE: len(layout.keys)}
+    return list(values[: marks.get(op, len(layout.keys) + len(layout.others))])
+
+
+def add_all(builder: BatchBuilder, records: Sequence[tuple[int, Layout, list[Any]]]) -> None:
+    ops, layouts, values = zip(*records, strict=True)
+    builder.add_all(ops, layouts, values, {layout: layout for layout in layouts})
+
+
 def refused(bad: Batch) -> str:
     with pytest.raises(WireError) as caught:
         list(segments(bad))
@@ -150,6 +161,28 @@ def test_a_value_without_a_wire_form_is_refused_and_the_builder_goes_on(value: o
     assert (caught.value.code, caught.value.seq) == ("bad-record", 11)
     builder.add(INSERT, TAG, [2])
     assert [values for _, _, values in flat(list(segments(builder.build())))] == [[1], [2]]
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=9))
+def test_many_at_once_are_the_same_as_one_by_one(drawn: list[Any]) -> None:
+    records = [(op, layout, fitting(op, layout, values)) for op, layout, *values in drawn]
+    one_by_one, at_once = BatchBuilder(1, ZERO), BatchBuilder(1, ZERO)
+    for record in records:
+        one_by_one.add(*record)
+    add_all(at_once, records)
+    assert (at_once.size, at_once.count) == (one_by_one.size, one_by_one.count)
+    assert at_once.build() == one_by_one.build()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [([object()], "cannot be encoded"), ([1 << 64], "cannot be encoded"), ([1, 2], "do not fit")],
+)
+def test_one_of_many_that_is_wrong_is_named(values: list[Any], words: str) -> None:
+    builder = BatchBuilder(10, ZERO)
+    with pytest.raises(WireError, match=words) as caught:
+        add_all(builder, [(INSERT, TAG, [1]), (INSERT, TAG, values), (INSERT, TAG, [2])])
+    assert (caught.value.code, caught.value.seq) == ("bad-record", 11)
 
 
 @pytest.mark.parametrize(
