@@ -44,10 +44,14 @@ def listen_many(host: str, port: int, count: int) -> Iterator[list[list[socket.s
     with ExitStack() as opened:
         with listen(host, port) as alone:
             addresses = [(sock.family, *sock.getsockname()[:2]) for sock in alone]
-        yield [
-            [opened.enter_context(_listen(*each, shared=True)) for each in addresses]
-            for _ in range(count)
-        ]
+        try:
+            several = [
+                [opened.enter_context(_listen(*each, shared=True)) for each in addresses]
+                for _ in range(count)
+            ]
+        except OSError as error:
+            raise tls.explain(error, host, port, server=True) from error
+        yield several
 
 
 def shown(sockets: Sequence[socket.socket]) -> str:

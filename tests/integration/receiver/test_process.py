@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,7 @@ class Refused:
 
     def __init__(self, alias: str, trust: Trust, **settings: Any) -> None:
         self.process = receiver(alias, trust, **settings)
+        self.before: Callable[[], None] | None = None
 
     def line(self, *arguments: str) -> str:
         """Its one line."""
@@ -160,6 +162,7 @@ class Refused:
             text=True,
             timeout=60,
             check=False,
+            preexec_fn=self.before,
         )
         assert done.returncode == 1, done.stdout + done.stderr
         assert done.stdout == ""
@@ -188,6 +191,14 @@ def test_port_in_use_for_workers(databases: Databases, trust: Trust, shares: boo
 def test_no_workers(central_db: str, trust: Trust, count: str) -> None:
     line = Refused(central_db, trust).line("--bind", "127.0.0.1:0", "--workers", count)
     assert line == f"--workers {count}: not a number of processes. Use 1 or more."
+
+
+def test_more_workers_than_there_may_be_files(databases: Databases, trust: Trust) -> None:
+    databases.clean("central_pg")
+    refused = Refused("central_pg", trust)
+    refused.before = lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    line = refused.line("--bind", "127.0.0.1:0", "--workers", "80")
+    assert "Too many open files" in line
 
 
 def test_workers_on_sqlite(central_db: str, trust: Trust) -> None:
