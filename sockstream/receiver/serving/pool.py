@@ -12,6 +12,8 @@ from typing import TypeVar
 from django.db import Error as DatabaseError
 from django.db import connections
 
+from .turns import Turns
+
 T = TypeVar("T")
 Job = Callable[[], None]
 
@@ -36,7 +38,7 @@ class Pool:
         self._most_threads = 1 if one_writer else 4 * size + _SPARE
         self._changed = threading.Condition()
         self._calls: deque[Job] = deque()
-        self._turns: deque[Job] = deque()
+        self._turns = Turns()
         self._at_work = 0
         self._idle = 0
         self._threads: set[threading.Thread] = set()
@@ -64,10 +66,10 @@ class Pool:
             self._wake()
         return future
 
-    def take_turn(self, turn: Job) -> None:
-        """Run `turn`, which may not raise, when its turn has come: first in, first out."""
+    def take_turn(self, turn: Job, *, goes_on: bool = False) -> None:
+        """Run `turn`, which may not raise, when its turn has come: see Turns."""
         with self._changed:
-            self._turns.append(turn)
+            self._turns.put(turn, goes_on=goes_on)
             self._wake()
 
     @contextmanager
@@ -133,7 +135,7 @@ class Pool:
                         return self._calls.popleft(), False
                     if self._turns and self._at_work < self._size:
                         self._at_work += 1
-                        return self._turns.popleft(), True
+                        return self._turns.take(), True
                     if self._closing or expired:
                         self._threads.discard(threading.current_thread())
                         return None

@@ -202,7 +202,7 @@ class StreamQueue:
             if not self._ending:
                 self._state = State.QUEUED if self._queue else State.IDLE
                 if self._queue:
-                    self._pool.take_turn(self._turn)
+                    self._pool.take_turn(self._turn, goes_on=True)
                 return
             self._state = State.DONE
         self._close()

@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +16,8 @@ from django.db import connections
 from sockstream.receiver.models import Offset
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.errors import Class
+from tests.databases import Databases
+from tests.ends import wait_until
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import Acked, Oplog, Progressed, Site, connected, slot, slots
 from tests.unit.trust import Trust
@@ -70,6 +72,47 @@ def test_many_streams_beside_each_other_each_in_order(central: str, trust: Trust
         assert ranges[-1][1] == 300
     assert {o.seq for o in Offset.objects.using(central)} == {300}
     assert {o.records_applied for o in Offset.objects.using(central)} == {300}
+
+
+def test_who_writes_now_and_then_waits_for_one_turn_of_a_backlog(
+    databases: Databases, trust: Trust
+) -> None:
+    databases.clean("central_pg")
+    busy_ones = {f"busy-{number}" for number in range(4)}
+    held, go_on = threading.Event(), threading.Event()
+    heard: list[str] = []
+
+    def hear(source: str, **_: Any) -> None:
+        heard.append(source)
+        if busy_ones <= set(heard) and not held.is_set():
+            held.set()
+            assert go_on.wait(20)
+
+    # A batch is a turn.
+    with (
+        Central("central_pg", trust, APPLIERS=1, COMMIT_RECORDS=1) as running,
+        listener(hear),
+        ExitStack() as stack,
+    ):
+        quiet, *busy = (
+            stack.enter_context(connected(running.site(name)))
+            for name in ["quiet", *sorted(busy_ones)]
+        )
+        for site in busy:
+            for _ in range(30):
+                site.oplog.add(slots(1))
+            site.fill()
+            site.pump()
+        assert held.wait(20)
+        quiet.oplog.add(slots(1))
+        quiet.fill()
+        quiet.pump()
+        waiting = running.server.pool._turns
+        wait_until(lambda: len(waiting) == len(busy), "all but one wait for their turn", 20)
+        before = len(heard)
+        go_on.set()
+        quiet.run(lambda: quiet.acked == 1, "acked")
+        assert heard.index("quiet") - before < 2
 
 
 def test_one_site_with_two_streams(central: str, trust: Trust) -> None:
