@@ -1,10 +1,12 @@
 """Many sites that write at once, into one central, and one beside them that writes once a second.
 
-    python -m benchmarks.many_sites [--sites 200] [--records 4000] [--workers 1 2] [--json FILE]
+    python -m benchmarks.many_sites [--sites 200] [--records 4000] [--workers 1 2] [--group 20]
+        [--json FILE]
 
 `oplog_receive` runs on PostgreSQL, once with each number of workers. The sites are in one other
 process, with links of their own over mutual TLS: all begin to send their records at the same
-moment, in transactions of 20. When half of all records is applied, each site should have had its
+moment, in transactions of `--group` records, a batch of 500 at a time or, if `--group` is 1, each
+by itself. When half of all records is applied, each site should have had its
 share; the site that writes once a second should not have to wait.
 """
 
@@ -45,7 +47,7 @@ from tests.zoo.models import Slot  # noqa: E402
 
 CENTRAL = "central_pg"
 GOAL = 1.0
-BATCH, GROUP = 500, 20
+BATCH = 500
 EVERY = 1.0
 LOOK_EVERY = 0.02
 
@@ -63,13 +65,14 @@ class Found:
     slowest: float
 
 
-def batches(records: int) -> list[Batch]:
+def batches(records: int, group: int) -> list[Batch]:
     """What a site has to send."""
     made: list[Batch] = []
-    for first in range(1, records + 1, BATCH):
+    size = BATCH if group > 1 else 1
+    for first in range(1, records + 1, size):
         builder = BatchBuilder(first, made[-1].digest_after if made else ZERO)
-        for start in range(first, min(first + BATCH, records + 1), GROUP):
-            for op, layout, values in slots(min(GROUP, records + 1 - start), 20):
+        for start in range(first, min(first + size, records + 1), group):
+            for op, layout, values in slots(min(group, records + 1 - start), 20):
                 builder.add(op, layout, values)
             builder.end_group()
         made.append(builder.build(open=False))
@@ -134,12 +137,12 @@ async def at_once(
     )
 
 
-def measure(trust: Trust, sites: int, records: int, workers: int) -> Found:
+def measure(trust: Trust, sites: int, records: int, group: int, workers: int) -> Found:
     """With central in so many processes."""
     contexts = [
         tls.client_context(trust.ca, *trust.client(f"site-{number}")) for number in range(sites + 1)
     ]
-    work = [batches(records) for _ in range(sites)]
+    work = [batches(records, group) for _ in range(sites)]
     with receiver(CENTRAL, trust, workers, APPLIERS=4) as central:
         found = asyncio.run(at_once(central.port, contexts, work, workers))
         assert central.stop() == 0, central.log
@@ -154,6 +157,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("--sites", type=int, default=200)
     parser.add_argument("--records", type=int, default=4_000, help="of each site")
+    parser.add_argument("--group", type=int, default=20, help="records of a transaction")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json", metavar="FILE", help="write the numbers there as well")
     options = parser.parse_args()
@@ -167,7 +171,7 @@ def main() -> int:
         trust = Trust(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         for workers in options.workers:
             databases.clean(CENTRAL)
-            found = measure(trust, options.sites, options.records, workers)
+            found = measure(trust, options.sites, options.records, options.group, workers)
             results.append(found)
             table.add_row(
                 f"{workers}",
