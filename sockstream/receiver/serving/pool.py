@@ -72,6 +72,11 @@ class Pool:
             self._turns.put(turn, goes_on=goes_on)
             self._wake()
 
+    @property
+    def waiting(self) -> int:
+        """How many turns wait for a thread."""
+        return len(self._turns)
+
     @contextmanager
     def resting(self) -> Iterator[None]:
         """In a turn: let another turn work while this one waits."""

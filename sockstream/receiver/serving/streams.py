@@ -26,6 +26,8 @@ from ..applying.faults import Fenced, Retry, Stopped, transient
 from .pool import Pool
 
 LONGEST_PAUSE = 10.0
+# Of a transaction that others wait for. Much less, and its commit is what takes the time.
+_SHORT_TURN = 2_000
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -188,11 +190,15 @@ class StreamQueue:
 
     def _take(self) -> list[Batch]:
         taken: list[Batch] = []
-        most, size, count = self._settings, 0, 0
+        size, count = 0, 0
+        # The more streams wait, the shorter the turns: each waits for all the others.
+        most_bytes, most_records = self._settings.COMMIT_BYTES, self._settings.COMMIT_RECORDS
+        share = most_records // (1 + self._pool.waiting)
+        most_records = min(most_records, max(share, _SHORT_TURN))
         while self._queue:
             batch = self._queue[0]
             size, count = size + batch.size, count + batch.count
-            if taken and (size > most.COMMIT_BYTES or count > most.COMMIT_RECORDS):
+            if taken and (size > most_bytes or count > most_records):
                 break
             taken.append(self._queue.popleft())
         return taken

@@ -115,6 +115,42 @@ def test_who_writes_now_and_then_waits_for_one_turn_of_a_backlog(
         assert heard.index("quiet") - before < 2
 
 
+def test_a_turn_is_shorter_while_others_wait(databases: Databases, trust: Trust) -> None:
+    databases.clean("central_pg")
+    held, go_on = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def hear(first_seq: int, last_seq: int, **_: Any) -> None:
+        sizes.append(last_seq - first_seq + 1)
+        if not held.is_set():
+            held.set()
+            assert go_on.wait(20)
+
+    with (
+        Central("central_pg", trust, APPLIERS=1, COMMIT_RECORDS=5_000) as running,
+        listener(hear),
+        connected(running.site("one")) as one,
+        connected(running.site("two")) as two,
+    ):
+        for site, count in ((one, 40), (two, 10)):
+            for _ in range(count):
+                site.oplog.add(slots(500))
+            site.fill()
+            site.pump()
+            assert held.wait(20)
+
+        def queued() -> int:
+            links = running.server._links
+            return sum(len(link._queue._queue) for link in links if link._queue)
+
+        wait_until(lambda: queued() == 50 - sizes[0] // 500, "all the others wait", 20)
+        go_on.set()
+        one.run(lambda: one.acked == one.oplog.seq, "acked")
+        two.run(lambda: two.acked == two.oplog.seq, "acked")
+    assert sizes[1:3] == [2_500, 2_500]
+    assert max(sizes[3:]) > 2_500
+
+
 def test_one_site_with_two_streams(central: str, trust: Trust) -> None:
     with Central(central, trust) as running:
         one, two = running.site(stream="one"), running.site(stream="two")
