@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
+from django.db.backends.utils import CursorWrapper
 
 from ...conf import settings
 from ...rows import captured_models
@@ -39,12 +40,10 @@ from .replaying import Replay, of_epoch
 from .steps import Headers, Step, groups, steps
 from .writing import Writer
 
-_AT_THE_BEGINNING = {
-    "postgresql": ("SET CONSTRAINTS ALL DEFERRED",),
-    # In KiB, and in pages. With SQLite's own 2 MiB, a large group is written to the disk page by
-    # page and read again before its commit; with its checkpoints, again after it.
-    "sqlite": ("PRAGMA cache_size = -16384", "PRAGMA wal_autocheckpoint = 10000"),
-}
+# In KiB, and in pages: SQLite's own, and ours. Keys come in no order, so that a transaction touches
+# pages all over a large table: with its own 2 MiB, each is written and read again before the
+# commit, and with its own checkpoints once more after it.
+_WIDER = {"cache_size": (-2_000, -65_536), "wal_autocheckpoint": (1_000, 10_000)}
 
 __all__ = ["Applied", "Applier", "Fenced", "Retry", "Stopped"]
 
@@ -306,8 +305,10 @@ class Applier:
         progress = hold(self.source, self.stream, self.fence, self.using)
         self._parking.begin(progress.row)
         with connections[self.using].cursor() as cursor:
-            for statement in _AT_THE_BEGINNING.get(connections[self.using].vendor, ()):
-                cursor.execute(statement)
+            if cursor.db.vendor == "postgresql":
+                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+            elif cursor.db.vendor == "sqlite":
+                _widen(cursor)
         return progress
 
     def _refuse_broken(self, parts: Sequence[Part]) -> None:
@@ -336,6 +337,14 @@ class Applier:
                 last_seq=progress.seq,
                 counts=lambda: dict(Counter(counts()) - parked),
             )
+
+
+def _widen(cursor: CursorWrapper) -> None:
+    """Give SQLite the room that it needs, unless the project has set something itself."""
+    for name, (standard, wanted) in _WIDER.items():
+        cursor.execute(f"PRAGMA {name}")
+        if cursor.fetchone() == (standard,):
+            cursor.execute(f"PRAGMA {name} = {wanted}")
 
 
 class _RollBack(Exception):

@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 
 import pytest
+from django.db import connections
 
 from sockstream.receiver.applying import references
 from sockstream.receiver.applying.references import References
@@ -41,6 +42,19 @@ def test_it_stays_flat(in_one_group: bool, databases: Databases) -> None:
     applier.close()
     assert after - before < 200_000
     assert peak - before < 10_000_000
+
+
+@pytest.mark.parametrize(("own", "used"), [(-2_000, -65_536), (-9_000, -9_000)])
+def test_sqlite_has_room_unless_the_project_says_how_much(
+    own: int, used: int, databases: Databases
+) -> None:
+    databases.clean("central_sqlite")
+    with connections["central_sqlite"].cursor() as cursor:
+        cursor.execute(f"PRAGMA cache_size = {own}")
+        feed = Feed()
+        feed.applier("central_sqlite").apply([feed.insert(Slot(name="slot")).batch()])
+        cursor.execute("PRAGMA cache_size")
+        assert cursor.fetchone() == (used,)
 
 
 def test_references_are_not_remembered_for_ever(
