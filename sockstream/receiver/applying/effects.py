@@ -49,7 +49,8 @@ class Table:
 class Effect:
     """The net effect of some records on its way into the tables.
 
-    `draws`: a row may point to one that is still to come. If not, that is refused.
+    `draws`: a row may point to one that is still to come. If not, that is refused. `all_new`: what
+    was inserted is taken to be new; if it is not, `write` may raise IntegrityError.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class Effect:
         cursor: CursorWrapper,
         *,
         draws: bool,
+        all_new: bool = False,
     ) -> None:
         self._tables = tables
         self._draws = draws
+        self._all_new = all_new
         self._references = references
         self._holdings = holdings
         self._cursor = cursor
@@ -93,8 +96,10 @@ class Effect:
         self._holdings.remove(row, net.gone(), self._cursor)
         # A snapshot's generation is for all that it may not take away: also for a row that was
         # changed before its own record came, and so was there already.
-        every = self._meetings.updates_missed or self._holdings.loads(row.label)
-        self._holdings.add(row, net.there() if every else net.new(), self._cursor)
+        if self._meetings.updates_missed or self._holdings.loads(row.label):
+            self._holdings.add(row, net.there(), self._cursor)
+        else:
+            self._holdings.add(row, net.new(), self._cursor, all_new=self._all_new)
 
     def _delete_all(self, tables: Sequence[Table]) -> None:
         for table in reversed(tables):
@@ -147,7 +152,8 @@ class Effect:
     def _add(self, plan: Plan, columns: Sequence[Values], rows: Sequence[Values]) -> int:
         """Insert the rows, which are given by columns too; returns how many were not there."""
         if plan.numbered is None or not self._references.promises(plan.row):
-            return plan.statements.insert(self._cursor, [*columns, *plan.defaults(len(rows))])
+            insert = plan.statements.insert_new if self._all_new else plan.statements.insert
+            return insert(self._cursor, [*columns, *plan.defaults(len(rows))])
         names = [frozen_key(row[: plan.key_width]) for row in rows]
         keys = [name[0] for name in names] if plan.key_width == 1 else names
         numbers = self._references.promised(plan.row, keys)

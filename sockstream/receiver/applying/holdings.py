@@ -23,22 +23,22 @@ Key = Sequence[Any]
 _TABLE = HeldRow._meta.db_table
 _INTO = f"INSERT INTO {_TABLE} (holding, generation, name, {{}}) "
 _VALUES = "VALUES (%s, %s, %s, %s) "
+_FROM_ARRAYS = "SELECT %s, %s, n, k FROM unnest(%s::uuid[], %s::bytea[]) u (n, k) "
 _OLDER = (
     "ON CONFLICT (holding, name) DO UPDATE SET generation = excluded.generation "
     f"WHERE {_TABLE}.generation <> excluded.generation"
 )
+_ADD_NEW = {"postgresql": _INTO.format("key") + _FROM_ARRAYS}
 _ADD = {
     "sqlite": _INTO.format("key") + _VALUES + _OLDER,
-    # One array, no join: of a join by two columns PostgreSQL may compare each row with each.
-    "postgresql": _INTO.format("key")
-    + "SELECT %s, %s, n, k FROM unnest(%s::uuid[], %s::bytea[]) u (n, k) "
-    + _OLDER,
+    "postgresql": _INTO.format("key") + _FROM_ARRAYS + _OLDER,
     "mysql": _INTO.format("`key`")
     + _VALUES
     + "ON DUPLICATE KEY UPDATE generation = VALUES(generation)",
 }
 _REMOVE = {
     "sqlite": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
+    # One array, no join: of a join by two columns PostgreSQL may compare each row with each.
     "postgresql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = ANY(%s::uuid[])",
     "mysql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
 }
@@ -84,18 +84,24 @@ class Holdings:
         """All of the model's rows have come."""
         self._change(label, phase=Holding.Phase.NONE)
 
-    def add(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
-        """The stream has brought rows with these keys (see reduce.Net)."""
+    def add(
+        self, row: Row, keys: Sequence[Any], cursor: CursorWrapper, *, all_new: bool = False
+    ) -> None:
+        """The stream has brought rows with these keys (see reduce.Net).
+
+        `all_new`: none of them should be noted already; raises IntegrityError if one may be.
+        """
         if not keys:
             return
         holding = self._get(row.label)
         names, packed = stored_names(row, keys)
         common = holding.pk, holding.generation
+        sql = (all_new and _ADD_NEW.get(self._vendor)) or _ADD[self._vendor]
         if self._vendor == "postgresql":
-            cursor.execute(_ADD[self._vendor], [*common, _array(names), _octets(packed)])
+            cursor.execute(sql, [*common, _array(names), _octets(packed)])
             return
         rows = [(*common, name, key) for name, key in zip(names, packed, strict=True)]
-        cursor.executemany(_ADD[self._vendor], rows)
+        cursor.executemany(sql, rows)
 
     def remove(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
         """Rows with these keys are gone."""

@@ -56,7 +56,7 @@ class _NoHoldings(Holdings):
 
     loads = waits
 
-    def add(self, *_: object) -> None:
+    def add(self, *_: object, all_new: bool = False) -> None:
         pass
 
     def remove(self, *_: object) -> None:

@@ -210,11 +210,13 @@ def test_a_claim_that_was_rolled_back_is_none(central: str) -> None:
     assert stopped.value.error.code == "key-collision"
 
 
-def test_meetings_are_counted_and_made_right(central: str) -> None:
+@pytest.mark.parametrize("beside", [0, 500], ids=["few", "many"])
+def test_meetings_are_counted_and_made_right(beside: int, central: str) -> None:
     there, lacking = Parameter(name="there", value="site"), Parameter(name="lacking", value="site")
     Parameter.objects.using(central).create(name="there", value="central")
     feed = Feed()
     applier = feed.applier(central)
+    feed.insert(*(Bounded() for _ in range(beside)))
     applier.apply([feed.insert(there, Parameter(name="new")).update(lacking).batch()])
     found = dict(Parameter.objects.using(central).values_list("name", "value"))
     assert found == {"there": "site", "lacking": "site", "new": ""}
@@ -223,5 +225,6 @@ def test_meetings_are_counted_and_made_right(central: str) -> None:
     passing = Parameter(name="passing")
     applier.apply([feed.insert(passing).delete(passing).batch()])
     assert not Parameter.objects.using(central).filter(name="passing").exists()
+    assert Bounded.objects.using(central).count() == beside
     row = offset(central)
     assert (row.inserts_met, row.updates_missed, row.deletes_missed) == (2, 1, 1)

@@ -60,6 +60,10 @@ class Statements(ABC):
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         """Add the rows whose key is not there yet; returns how many that were."""
 
+    def insert_new(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        """As `insert`, for rows that should not be there; raises IntegrityError if one may be."""
+        return self.insert(cursor, columns)
+
     @abstractmethod
     def update(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         """Change the rows that are there; returns how many that were."""

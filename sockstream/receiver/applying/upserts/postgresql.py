@@ -38,11 +38,11 @@ class PostgreSQLStatements(Statements):
             for name, value in zip(self.others, values[len(self.keys) :], strict=False)
         )
         keys = _unnest(self._arrays[: len(self.keys)])
-        self._insert = (
+        self._insert_new = (
             f"INSERT INTO {self.table} ({', '.join(self.inserted)}) "
-            f"SELECT {', '.join(values)} FROM {_unnest(self._arrays)} "
-            f"ON CONFLICT ({', '.join(self.keys)}) DO NOTHING"
+            f"SELECT {', '.join(values)} FROM {_unnest(self._arrays)}"
         )
+        self._insert = f"{self._insert_new} ON CONFLICT ({', '.join(self.keys)}) DO NOTHING"
         self._update = (
             f"UPDATE {self.table} AS t SET {changes} FROM {_unnest(self._arrays[:sent])} "
             f"WHERE {same}"
@@ -53,6 +53,9 @@ class PostgreSQLStatements(Statements):
 
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         return self._execute(cursor, self._insert, columns)
+
+    def insert_new(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        return self._execute(cursor, self._insert_new, columns)
 
     def update(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         return self._execute(cursor, self._update, columns)
