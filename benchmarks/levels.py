@@ -38,10 +38,10 @@ import psutil  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks.bulk import BulkSite  # noqa: E402
 from benchmarks.many import COUNT  # noqa: E402
 from benchmarks.many.models import THINGS  # noqa: E402
-from benchmarks.workload import ROUND, Site  # noqa: E402
-from polls.models import Choice, Question  # noqa: E402
+from benchmarks.workload import ROUND  # noqa: E402
 from tests.conftest import PAIRS  # noqa: E402
 from tests.databases import Databases, Pair  # noqa: E402
 from tests.ends import (  # noqa: E402
@@ -98,18 +98,6 @@ def cpu_of(processes: Sequence[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-def rounds(using: str) -> Callable[[int], None]:
-    """Writes the backlog of all measurements."""
-    site = Site(using, Question, Choice)
-    site.fill(20)
-
-    def write(records: int) -> None:
-        for _ in range(records // ROUND):
-            site.write()
-
-    return write
-
-
 def things(using: str) -> Callable[[int], None]:
     """Writes into one of the many models after the other."""
     drawn = random.Random(1)
@@ -131,7 +119,12 @@ def one(name: str, records: int) -> dict[str, float]:
         stack.callback(databases.close)
         certificates = Certificates.make(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         databases.clean(pair.site, pair.central)
-        write = (things if COUNT else rounds)(pair.site)
+        if COUNT:
+            write = things(pair.site)
+        else:
+            site = BulkSite(pair.site)
+            stack.callback(site.close)
+            write = site.write
         write(ROUND)
         drain(pair, certificates, captured(pair.site))
         found = []

@@ -52,6 +52,7 @@ class Way(Protocol):
     def put(self, table: Table, rows: Sequence[Row]) -> None: ...
     def remove(self, table: Table, keys: Sequence[Any]) -> None: ...
     def commit(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class SQLite:
@@ -78,6 +79,9 @@ class SQLite:
     def commit(self) -> None:
         self.connection.execute("COMMIT")
 
+    def close(self) -> None:
+        self.connection.close()
+
 
 class ExecuteMany:
     """psycopg's `executemany`; what the ways on PostgreSQL share."""
@@ -100,6 +104,9 @@ class ExecuteMany:
 
     def commit(self) -> None:
         self.cursor.execute("COMMIT")
+
+    def close(self) -> None:
+        self.connection.close()
 
 
 class Unnest(ExecuteMany):

@@ -43,7 +43,7 @@ from .writing import Writer
 # In KiB, and in pages: SQLite's own, and ours. Keys come in no order, so that a transaction touches
 # pages all over a large table: with its own 2 MiB, each is written and read again before the
 # commit, and with its own checkpoints once more after it.
-_WIDER = {"cache_size": (-2_000, -65_536), "wal_autocheckpoint": (1_000, 10_000)}
+_WIDER = {"cache_size": (-2_000, -65_536), "wal_autocheckpoint": (1_000, 50_000)}
 
 __all__ = ["Applied", "Applier", "Fenced", "Retry", "Stopped"]
 
