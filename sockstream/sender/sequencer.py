@@ -124,7 +124,9 @@ class Sequencer:
                 yield
             return
         with transaction.atomic(using=self.using):
-            self._execute(f"SET {level}")
+            # All that is asked here is about the oldest rows of a table that grows and shrinks too
+            # quickly for statistics.
+            self._execute(f"SET {level}; SET LOCAL enable_seqscan = off")
             yield
 
     def _end(self) -> tuple[int, bool]:
@@ -139,12 +141,17 @@ class Sequencer:
         return (self._between_transactions(cut) if postgresql else cut), True
 
     def _between_transactions(self, cut: int) -> int:
+        # By the index of txid, and once for each: a backlog of millions must not be read for a
+        # pass. For `max(id)` PostgreSQL might read it backwards by the primary key.
         sql = (
-            f"SELECT max(id) FROM {self._table} WHERE txid IS NOT NULL AND txid IN "
-            f"(SELECT txid FROM {self._table} WHERE id <= %s)"
+            f"SELECT max(last) FROM (SELECT DISTINCT txid FROM {self._table} "
+            "WHERE id > %s AND id <= %s) seen, "
+            f"LATERAL (SELECT max(id + 0) AS last FROM {self._table} "
+            "WHERE txid = seen.txid) ends"
         )
-        while (further := self._scalar(sql, [cut])) is not None and further > cut:
-            cut = further
+        seen = 0
+        while (further := self._scalar(sql, [seen, cut])) is not None and further > cut:
+            seen, cut = cut, further
         return cut
 
     def _parts(self, end: int) -> Iterator[list[tuple[Any, ...]]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.db import connections, transaction
+from django.db.backends.utils import CursorWrapper
 
 from polls.models import Tag
 from sockstream.conf import Settings
@@ -154,6 +155,44 @@ def test_postgresql_never_cuts_a_transaction(
     number(postgresql, replace(PLAIN, GROUP_RECORDS=10))
     assert groups(held(postgresql)) == [15, 15, 15, 15]
     assert not any(batch.cut for batch in held(postgresql))
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_a_pass_reads_little_of_a_large_backlog(analyzed: bool, postgresql: str) -> None:
+    rows = 100_000
+    with connections[postgresql].cursor() as cursor:
+        if analyzed:  # when there were few large transactions
+            _capture(cursor, rows, of=rows)
+            cursor.execute("ANALYZE sockstream_sender_capture")
+            cursor.execute("DELETE FROM sockstream_sender_capture")
+            cursor.execute("VACUUM sockstream_sender_capture")
+        _capture(cursor, rows, of=20)
+        sequencer = Sequencer(postgresql, PLAIN)
+        with sequencer._snapshot():
+            before = _read(cursor)
+            _, more = sequencer._end()
+            read = _read(cursor) - before
+        cursor.execute("DELETE FROM sockstream_sender_capture")
+    assert more
+    assert 0 < read < rows / 2
+
+
+def _read(cursor: CursorWrapper) -> int:
+    """How many captured rows this connection has read."""
+    cursor.execute(
+        "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables "
+        "WHERE relname = 'sockstream_sender_capture'"
+    )
+    return int(cursor.fetchone()[0])
+
+
+def _capture(cursor: CursorWrapper, rows: int, *, of: int) -> None:
+    """Rows of transactions with so many each."""
+    cursor.execute(
+        "INSERT INTO sockstream_sender_capture (txid, op, layout, data) "
+        "SELECT n / %s, 'I', 1, '[]' FROM generate_series(0, %s) n",
+        [of, rows - 1],
+    )
 
 
 def test_transactions_that_overlap_are_one_pass(
