@@ -100,7 +100,7 @@ class Holdings:
         if self._vendor == "postgresql":
             cursor.execute(sql, [*common, _array(names), _octets(packed)])
             return
-        rows = [(*common, name, key) for name, key in zip(names, packed, strict=True)]
+        rows = [(*common, name, key) for name, key in sorted(zip(names, packed, strict=True))]
         cursor.executemany(sql, rows)
 
     def remove(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
