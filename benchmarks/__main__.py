@@ -31,6 +31,7 @@ from benchmarks.plot import draw
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = PAGE.with_suffix(".svg")
+DRAINED = 500_000
 OURS = {
     "capture_cost": ["--saves", "600"],
     "drain": ["--records", "20000", "--sample", "2000"],
@@ -52,6 +53,9 @@ PEERS = {
     "by_hand": BOTH,
 }
 """The peers, and where they can bring records to."""
+SLOW, FAST = (20_000,), (20_000, DRAINED)
+SIZES = {"logical_replication": FAST, "by_hand": FAST}
+"""With how many records; those that write one by one would take hours with as many as we drain."""
 SHORT = 2_000
 
 
@@ -87,14 +91,18 @@ def show(found: Sequence[Line]) -> None:
         table.add_column(title)
     for line in found:
         table.add_row(line.what, line.wanted, line.measured, _verdict(line))
-    Console(width=140).print(table)
+    console = Console(width=140)
+    console.print(table)
+    for line in missed(found):
+        console.print(f"MISSED  {line.what}: {line.hindered or 'unexplained'}")
 
 
 def page(found: Sequence[Line], peers: Sequence[Any]) -> str:
     """The same as a page of the documentation."""
     rows = [f"| {x.what} | {x.wanted} | {x.measured} | {_verdict(x)} |" for x in found]
     others = [
-        f"| {each['peer']} | {each['central']} | {each['rate']:,.0f} | {each.get('note', '')} |"
+        f"| {each['peer']} | {each['central']} | {each['records']:,} | {each['rate']:,.0f} "
+        f"| {each.get('note', '')} |"
         for each in peers
         if "rate" in each
     ]
@@ -108,14 +116,23 @@ def page(found: Sequence[Line], peers: Sequence[Any]) -> str:
             "|---|---|---|---|",
             *rows,
             "",
-            "| peer | into | records a second | what to know |",
-            "|---|---|---|---|",
+            "What stands in the way of those that are missed:",
+            "",
+            *(f"- {line.what}: {line.hindered or 'unexplained'}." for line in missed(found)),
+            "",
+            "| peer | into | records | records a second | what to know |",
+            "|---|---|---|---|---|",
             *others,
             "",
             f"![The same as a picture]({PICTURE.name})",
             "",
         ]
     )
+
+
+def missed(found: Sequence[Line]) -> list[Line]:
+    """The goals that were not reached."""
+    return [line for line in found if line.held is False]
 
 
 def _verdict(line: Line) -> str:
@@ -133,20 +150,20 @@ def main() -> int:
     results: dict[str, Any] = {}
     peers: list[Any] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in [name for name in OURS if name in wanted]:
-            print(f"\n{name}", flush=True)
-            results[name] = ours(name, OURS[name] if options.short else [], Path(folder))
         for name in [name for name in PEERS if name in wanted]:
             print(f"\n{name}", flush=True)
             for central in PEERS[name]:
-                size = ["--records", str(SHORT)] if options.short else []
-                peers += peer(name, central, size)
+                for records in (SHORT,) if options.short else SIZES.get(name, SLOW):
+                    peers += peer(name, central, ["--records", str(records)])
+        for name in [name for name in OURS if name in wanted]:
+            print(f"\n{name}", flush=True)
+            results[name] = ours(name, OURS[name] if options.short else [], Path(folder))
     judged = list(lines(Found(results, peers)))
     show(judged)
     if options.keep:
         PAGE.write_text(page(judged, peers))
         draw(results, peers, PICTURE)
-    return int(any(line.held is False for line in judged))
+    return int(bool(missed(judged)))
 
 
 if __name__ == "__main__":

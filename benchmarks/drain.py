@@ -1,6 +1,6 @@
 """A backlog drained by the real processes, beside the same records one by one.
 
-    python benchmarks/drain.py [--records 200000] [--sample 10000] [--pairs sqlite-sqlite pg-pg]
+    python benchmarks/drain.py [--records 500000] [--sample 10000] [--pairs sqlite-sqlite pg-pg]
 
 A site wrote while there was no road: 80 % inserts, 15 % updates and 5 % deletes of questions and
 choices, a choice pointing to its question by UUID, in tables that have rows at both ends. Then
@@ -282,7 +282,7 @@ def show(results: Sequence[Result], console: Console) -> None:
 def main() -> int:
     """Measure what was asked for; 1 if a promise does not hold."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
-    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--records", type=int, default=500_000)
     parser.add_argument("--sample", type=int, default=10_000)
     parser.add_argument("--pairs", nargs="+", default=["sqlite-sqlite", "pg-pg", "sqlite-pg"])
     parser.add_argument("--json", metavar="FILE", help="write the rates there as well")

@@ -1,6 +1,6 @@
 """Whether a site with a large backlog holds up one that writes now and then.
 
-    python -m benchmarks.fair_shares [--rounds 300] [--rate 4] [--json FILE]
+    python -m benchmarks.fair_shares [--rounds 1000] [--rate 4] [--json FILE]
 
 Two sites, two processes that send, one that receives into PostgreSQL. One site has a backlog of so
 many thousand records; while it is drained the other one writes, and a reader at central notes when
@@ -87,7 +87,7 @@ def measure(certificates: Certificates, rounds: int, rate: float) -> dict[str, f
 def main() -> int:
     """Measure; 1 if a row took too long."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--rounds", type=int, default=1_000)
     parser.add_argument("--rate", type=float, default=4.0)
     parser.add_argument("--json", metavar="FILE", help="write the times there as well")
     options = parser.parse_args()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from benchmarks.goals import Found
 
 LIMIT = "by hand"
 
@@ -31,12 +32,10 @@ def draw(ours: Mapping[str, Any], peers: Sequence[Mapping[str, Any]], path: Path
 def _rates(axes: Axes, central: str, drain: Mapping[str, Any], peers: Sequence[Any]) -> None:
     ends = {"sqlite": ("-sqlite",), "postgresql": ("-pg",)}[central]
     rates = {f"sockstream, {pair}": v["rate"] for pair, v in drain.items() if pair.endswith(ends)}
-    for each in peers:
-        if each.get("central") == central and "rate" in each:
-            rates.setdefault(each["peer"], 0.0)
-    for name in rates.keys() - {f"sockstream, {pair}" for pair in drain}:
-        mine = [p["rate"] for p in peers if p["peer"] == name and p.get("central") == central]
-        rates[name] = median(mine)
+    found = Found({}, peers)
+    for name in {each["peer"] for each in peers}:
+        if (rate := found.rate(name, central)) is not None:
+            rates[name] = rate
     names = sorted(rates, key=lambda name: rates[name])
     colors = ["C0" if "sockstream" in n else "0.55" if n.startswith(LIMIT) else "C1" for n in names]
     bars = axes.barh(names, [rates[name] for name in names], color=colors)
