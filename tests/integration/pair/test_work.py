@@ -6,7 +6,9 @@ is done once does not count.
 
 from __future__ import annotations
 
+import gc
 import sys
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -29,6 +31,7 @@ from tests.integration.pair.memory import Central, Connection
 
 IDS = ["sqlite-sqlite", "pg-pg"]
 FEW, MANY = 4, 12
+MOST_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -77,10 +80,28 @@ def work(pair: Pair, site: Site, rounds: int, settings: Settings) -> Counter[str
         site.write()
     done: Counter[str] = Counter()
     with counted(done, pair), sized(done):
-        for _ in Sequencer(pair.site, settings).steps():
-            pass
-        Connection(pair.site, pair.central, settings, [1 << 20], None).run(cycle([5]))
+        bring(pair, settings)
     return done
+
+
+def bring(pair: Pair, settings: Settings) -> None:
+    """Number, send and apply what there is."""
+    for _ in Sequencer(pair.site, settings).steps():
+        pass
+    Connection(pair.site, pair.central, settings, [1 << 20], None).run(cycle([5]))
+
+
+def allocated(pair: Pair, site: Site, rounds: int) -> int:
+    """The most bytes that Python had allocated for it at once."""
+    for _ in range(rounds):
+        site.write()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        bring(pair, Settings(MODELS=ours().MODELS))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @contextmanager
@@ -114,3 +135,13 @@ def test_a_record_takes_no_more_work_than_before(
     assert more["central"] <= most.central
     assert more["calls"] / ROUND <= most.calls
     assert more["bytes"] / ROUND <= (most.compressed if compress else most.plain)
+
+
+@pytest.mark.parametrize("pair", [PAIRS[name] for name in IDS], ids=IDS, indirect=True)
+def test_many_records_take_no_more_memory_than_few(pair: Pair) -> None:
+    site = Site(pair.site, Question, Choice)
+    site.fill(2)
+    allocated(pair, site, 1)
+    few, many = allocated(pair, site, FEW), allocated(pair, site, MANY)
+    sys.stdout.write(f"bytes at once: {few:,} of {FEW} rounds, {many:,} of {MANY}\n")
+    assert many <= MOST_BYTES
