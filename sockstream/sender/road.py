@@ -1,7 +1,7 @@
 """The road over a mutual-TLS socket: one connection, from hello to bye.
 
 It reads the oplog from a cursor of its own, keeps the window filled, and notes what is acked.
-`open` blocks; nothing else does.
+`connect` blocks; nothing else does.
 """
 
 from __future__ import annotations
@@ -71,9 +71,14 @@ class Road:
         self.link.close()
         self._note_ack()
 
-    def open(self) -> None:
-        """Connect and say hello. Raises OSError, or UnicodeError for a host that is no name."""
+    def connect(self) -> None:
+        """Reach central; from any thread. Raises OSError, UnicodeError for a host that is no name,
+        or WireError for a certificate that is not to be trusted.
+        """
         self.link.connect(self.settings.CONNECT_TIMEOUT)
+
+    def open(self) -> None:
+        """Say hello to the central that was reached. Raises OSError."""
         now = time.monotonic()
         limits = Limits(
             frame=self.settings.MAX_FRAME,

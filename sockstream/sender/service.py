@@ -5,8 +5,10 @@ While there is no road the intake goes on, so the oplog grows until central is b
 
 from __future__ import annotations
 
+import math
 import select
 import time
+from collections.abc import Sequence
 from contextlib import closing
 
 from django.db import InterfaceError, OperationalError, connections
@@ -18,6 +20,7 @@ from ..management import UNFINISHED, Stop, unreachable
 from ..wire.errors import Class, WireError
 from . import oplog
 from .backoff import Backoff
+from .dialing import Dialing
 from .intake import Intake
 from .lease import SNAPSHOT, is_held, lease
 from .report import Report
@@ -96,8 +99,9 @@ class Service:
             return
         try:
             with road:
-                road.open()
-                self._travel(road)
+                if self._reach(road):
+                    road.open()
+                    self._travel(road)
             return
         except PeerLeft as left:
             if self._turning_back:
@@ -112,6 +116,18 @@ class Service:
             self._failed(SockstreamError(error.code, error.words, error.mend or _ASK_CENTRAL))
         self._wait_without_road(time.monotonic() + (asked or self._backoff.next()))
 
+    def _reach(self, road: Road) -> bool:
+        """Connect, numbering meanwhile; False if a stop or SIGHUP came first."""
+        with Dialing(road) as dialing:
+            while not dialing.over:
+                if self._leaving() or self._hung_up():
+                    return False
+                self._report.show(self.using, "connecting", self._acked or 0)
+                if not self._step():
+                    self._wait(math.inf, [dialing.fileno()])
+            dialing.finish()
+        return True
+
     def _travel(self, road: Road) -> None:
         while not self._done(road):
             more = self._step()
@@ -121,7 +137,7 @@ class Service:
                 road.leave()
                 continue
             if not (more or moved or self._done(road)):
-                self._wait(road.deadline, road)
+                self._wait(road.deadline, [road.fileno()], [road.fileno()] * bool(road.unsent))
         road.leave()
 
     def _wait_without_road(self, deadline: float) -> None:
@@ -157,15 +173,15 @@ class Service:
             self._report.trouble(error)
         self._too_large = error is not None
 
-    def _wait(self, deadline: float, road: Road | None = None) -> None:
-        """Wait for a commit, for bytes, for a stop, or for `deadline`."""
-        reading: list[int] = [] if self._stop.requested else [self._stop.fileno()]
-        reading.append(self._hangup.fileno())
+    def _wait(
+        self, deadline: float, reading: Sequence[int] = (), writing: Sequence[int] = ()
+    ) -> None:
+        """Wait for a commit, for one of these files, for a stop, or for `deadline`."""
+        reading = [*reading, self._hangup.fileno()]
+        if not self._stop.requested:
+            reading.append(self._stop.fileno())
         if (commits := self._intake.fileno()) is not None:
             reading.append(commits)
-        if road is not None:
-            reading.append(road.fileno())
-        writing = [road.fileno()] if road is not None and road.unsent else []
         deadline = min(deadline, time.monotonic() + self._report.every)
         if self._drained_by is not None:
             deadline = min(deadline, self._drained_by)

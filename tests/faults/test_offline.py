@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import sqlite3
 import sys
 import time
@@ -16,6 +18,7 @@ from django.db import connections
 from demo.compare import compare
 from polls.models import Tag
 from sockstream.receiver.models import Offset
+from sockstream.sender import oplog
 from sockstream.sender.models import Stream
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
@@ -29,6 +32,7 @@ from tests.ends import (
     wait_until_applied,
 )
 from tests.faults.test_silence import large, locked_parameters
+from tests.servers import HOST
 from tests.zoo.models import Parameter
 
 MIGRATING = "tests.faults.migrating.settings"
@@ -68,6 +72,26 @@ def copied(alias: str, folder: Path) -> Path:
     with connections[alias].cursor() as cursor:
         cursor.execute("VACUUM INTO %s", [str(path)])
     return path
+
+
+def test_a_central_that_does_not_answer_keeps_nothing_waiting(
+    databases: Databases, certificates: Certificates
+) -> None:
+    site, patient = PAIRS["sqlite-sqlite"].site, {"CONNECT_TIMEOUT": 600.0}
+    databases.clean(site)
+    with (
+        socket.create_server((HOST, 0)) as silent,
+        SenderProcess(
+            site, certificates, f"{HOST}:{silent.getsockname()[1]}", settings=patient
+        ) as sender,
+        silent.accept()[0],
+    ):
+        Tag.objects.using(site).create(name="written meanwhile")
+        wait_until(lambda: oplog.stream(site).seq == 1, "numbered", 20)
+        silent.settimeout(20)
+        sender.signal(signal.SIGHUP)
+        with silent.accept()[0]:
+            assert sender.stop() == 0, sender.log
 
 
 @pytest.mark.slow
