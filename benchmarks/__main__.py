@@ -1,6 +1,6 @@
 """`make bench`: every measurement and every peer, one after the other, and the goals beside them.
 
-    python -m benchmarks [--short] [--only NAME ...] [--keep]
+    python -m benchmarks [--short] [--runs 3] [--most 10000000] [--only NAME ...] [--keep]
 
 Each is a program of its own, so that none warms the others up; what it prints is shown. At the end
 comes a table with a line a goal. `--keep` writes it into docs/benchmarks.md, with a picture.
@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = PAGE.with_suffix(".svg")
 DRAINED = 200_000
+BACKLOGS = (10_000, 100_000, 1_000_000, 10_000_000)
 OURS = {
     "capture_cost": ["--saves", "600"],
     "drain": ["--records", "20000", "--runs", "1", "--sample", "2000"],
@@ -59,8 +60,6 @@ SLOW, FAST = (10_000,), (20_000, DRAINED)
 SIZES = {"logical_replication": FAST, "by_hand": FAST}
 """With how many records; those that write one by one would take hours with as many as we drain."""
 SHORT = 2_000
-RUNS = 3
-"""How often each peer is measured: the median counts."""
 HOW = (
     "One workload for all: questions and choices with UUID keys, 80 % inserts, 15 % updates, 5 %",
     "deletes, from a fixed seed, into tables that have rows before. All runs on one machine,",
@@ -158,6 +157,10 @@ def main() -> int:
     """Run them; 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("--short", action="store_true", help="few records: to see that all works")
+    parser.add_argument(
+        "--runs", type=int, default=3, help="of each peer and drain, for the median"
+    )
+    parser.add_argument("--most", type=int, default=10_000_000, help="records of a backlog")
     parser.add_argument("--only", nargs="+", choices=[*OURS, *PEERS], help="these alone")
     parser.add_argument("--keep", action="store_true", help="write docs/benchmarks.md")
     options = parser.parse_args()
@@ -168,12 +171,16 @@ def main() -> int:
         for name in [name for name in PEERS if name in wanted]:
             print(f"\n{name}", flush=True)
             for central in PEERS[name]:
-                sizes = (SHORT,) if options.short else SIZES.get(name, SLOW) * RUNS
+                sizes = (SHORT,) if options.short else SIZES.get(name, SLOW) * options.runs
                 for records in sizes:
                     peers += peer(name, central, ["--records", str(records)])
         for name in [name for name in OURS if name in wanted]:
             print(f"\n{name}", flush=True)
-            results[name] = ours(name, OURS[name] if options.short else [], Path(folder))
+            longer = {
+                "drain": ["--runs", str(options.runs)],
+                "levels": ["--records", *(str(size) for size in BACKLOGS if size <= options.most)],
+            }.get(name, [])
+            results[name] = ours(name, OURS[name] if options.short else longer, Path(folder))
     judged = list(lines(Found(results, peers)))
     show(judged)
     if options.keep:

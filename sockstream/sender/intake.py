@@ -16,12 +16,14 @@ class Intake:
 
     `first_end` is the seq up to which the first look found captured rows; None before its end.
     `error` is what a record that cannot be sent was refused with. Numbering stops there, since
-    whatever comes behind may depend on it; what has its number is sent all the same.
+    whatever comes behind may depend on it; what has its number is sent all the same. `stepped`:
+    the last step had something to do.
     """
 
     def __init__(self, using: str, settings: Settings) -> None:
         self.first_end: int | None = None
         self.error: SockstreamError | None = None
+        self.stepped = False
         self._using = using
         self._sequencer = Sequencer(using, settings)
         self._waker = waker(using, settings.POLL)
@@ -54,7 +56,8 @@ class Intake:
 
     def step(self) -> bool:
         """Number a few records, if there are any. Returns whether there may be more."""
-        if not self.ready():
+        self.stepped = self.ready()
+        if not self.stepped:
             return False
         if self._steps is None:
             self._woken = False

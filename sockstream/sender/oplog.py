@@ -6,8 +6,10 @@ Every road reads from a cursor of its own; only the sequencer appends, only `pru
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from django.db import transaction
@@ -15,14 +17,26 @@ from django.db.models import Case, F, Min, Q, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
+from .. import direct
 from ..exceptions import SockstreamError
 from ..wire import digest, records
-from ..wire.digest import Position
 from .models import Batch, Capture, Stream
 
 VERSION = 1
 _SEGMENT = struct.Struct(">IQ")
 _PRUNED_AT_ONCE = 100
+_ENDLESS = 2**63 - 1
+_STORED = (
+    "first_seq",
+    "version",
+    "segments",
+    "open",
+    "cut",
+    "header",
+    "data",
+    "digest_before",
+    "digest_after",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +45,20 @@ class Held:
 
     first: int
     last: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """The position after the last numbered record.
+
+    `snapshot`: one is open. `forked`: there was another epoch before.
+    """
+
+    epoch: bytes
+    seq: int
+    digest: bytes
+    snapshot: bool
+    forked: bool
 
 
 def stream(using: str) -> Stream:
@@ -44,10 +72,14 @@ def stream(using: str) -> Stream:
     return made
 
 
-def head(using: str) -> Position:
-    """The position after the last numbered record."""
-    row = stream(using)
-    return Position(bytes(row.epoch), row.seq, bytes(row.digest))
+def head(using: str) -> Head:
+    """Where the oplog ends; the stream is made at the first call."""
+    names = ["epoch", "seq", "digest", "snapshot", "parent_epoch"]
+    for epoch, seq, last, snapshot, parent in direct.select(Stream, names, "{id} = 1", [], using):
+        forked = bool(parent)
+        return Head(bytes(epoch), seq, bytes(last), snapshot=bool(snapshot), forked=forked)
+    stream(using)
+    return head(using)
 
 
 def append(batch: records.Batch, using: str, now: datetime, *, snapshot: bool = False) -> None:
@@ -57,30 +89,27 @@ def append(batch: records.Batch, using: str, now: datetime, *, snapshot: bool = 
 
     Raises SockstreamError if the head is not where the batch begins: another sequencer was here.
     """
-    moved = (
-        Stream.objects.using(using)
-        .filter(id=1, seq=batch.first_seq - 1)
-        .update(seq=batch.last_seq, digest=batch.digest_after, snapshot=snapshot)
-    )
-    if not moved:
+    after = {"seq": batch.last_seq, "digest": batch.digest_after, "snapshot": snapshot}
+    if not direct.update(Stream, after, {"id": 1, "seq": batch.first_seq - 1}, using):
         raise SockstreamError(
             "sequencer-fenced",
             f"The oplog of database {using!r} was moved by another process",
             "Run one oplog_send a database",
         )
-    Batch.objects.using(using).create(
-        first_seq=batch.first_seq,
-        last_seq=batch.last_seq,
-        version=VERSION,
-        segments=b"".join(_SEGMENT.pack(part.count, part.size) for part in batch.segments),
-        open=batch.open,
-        cut=batch.cut,
-        header=batch.header,
-        data=batch.data,
-        digest_before=batch.digest_before,
-        digest_after=batch.digest_after,
-        made_at=now,
-    )
+    row = {
+        "first_seq": batch.first_seq,
+        "last_seq": batch.last_seq,
+        "version": VERSION,
+        "segments": b"".join(_SEGMENT.pack(part.count, part.size) for part in batch.segments),
+        "open": batch.open,
+        "cut": batch.cut,
+        "header": batch.header,
+        "data": batch.data,
+        "digest_before": batch.digest_before,
+        "digest_after": batch.digest_after,
+        "made_at": now,
+    }
+    direct.insert(Batch, row, using)
 
 
 def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[records.Batch]:
@@ -90,36 +119,39 @@ def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[
     keeps its transaction open until the end comes. That of a snapshot may be long in coming, so
     that one is held back always.
     """
-    batches = Batch.objects.using(using).filter(last_seq__gte=seq)
-    if not unfinished or stream(using).snapshot:
-        batches = batches.filter(last_seq__lte=whole_up_to(using))
-    return [_loaded(row) for row in batches.order_by("first_seq")[:limit]]
+    last = _ENDLESS
+    if not unfinished or head(using).snapshot:
+        last = whole_up_to(using)
+    where = "{last_seq} >= %s AND {last_seq} <= %s ORDER BY {first_seq} LIMIT %s"
+    return [_loaded(row) for row in direct.select(Batch, _STORED, where, [seq, last, limit], using)]
 
 
 def whole_up_to(using: str) -> int:
     """The last seq of the last group that is in the oplog to its end."""
-    closed = Batch.objects.using(using).filter(open=False).order_by("-last_seq")
-    last = closed.values_list("last_seq", flat=True).first()
-    return last if last is not None else stream(using).pruned_seq
+    where = "NOT {open} ORDER BY {last_seq} DESC LIMIT 1"
+    for (last,) in direct.select(Batch, ["last_seq"], where, [], using):
+        return int(last)
+    return stream(using).pruned_seq
 
 
-def _loaded(row: Batch) -> records.Batch:
-    if row.version != VERSION:
+def _loaded(row: Sequence[Any]) -> records.Batch:
+    first_seq, version, segments, open_, cut, header, data, before, after = row
+    if version != VERSION:
         raise SockstreamError(
             "oplog-version",
-            f"The oplog's batch {row.first_seq} has the stored format {row.version}, "
+            f"The oplog's batch {first_seq} has the stored format {version}, "
             f"this sockstream reads {VERSION}",
             "Install the version of sockstream that wrote it, or a newer one",
         )
     return records.Batch(
-        first_seq=row.first_seq,
-        segments=tuple(records.Segment(*part) for part in _SEGMENT.iter_unpack(row.segments)),
-        open=row.open,
-        header=bytes(row.header),
-        data=bytes(row.data),
-        digest_before=bytes(row.digest_before),
-        digest_after=bytes(row.digest_after),
-        cut=row.cut,
+        first_seq=first_seq,
+        segments=tuple(records.Segment(*part) for part in _SEGMENT.iter_unpack(segments)),
+        open=bool(open_),
+        header=bytes(header),
+        data=bytes(data),
+        digest_before=bytes(before),
+        digest_after=bytes(after),
+        cut=bool(cut),
     )
 
 
@@ -142,7 +174,7 @@ def digest_at(seq: int, using: str) -> bytes | None:
         return bytes(
             at_border.digest_after if at_border.last_seq == seq else at_border.digest_before
         )
-    inside = batches.filter(first_seq__lte=seq, last_seq__gt=seq).first()
+    inside = batches.filter(first_seq__lte=seq, last_seq__gt=seq).values_list(*_STORED).first()
     return records.digest_at(_loaded(inside), seq) if inside is not None else None
 
 

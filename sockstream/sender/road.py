@@ -59,6 +59,7 @@ class Road:
         self._cursor = 0
         self._last_sent_open = False
         self._ahead: deque[records.Batch] = deque()
+        self._dry = False
         self._unsendable: WireError | None = None
         self._whole_up_to = 0
         self._noted = 0
@@ -112,14 +113,18 @@ class Road:
             digest=bytes(row.digest),
         )
 
-    def advance(self, *, leaving: bool = False, unfinished: bool = False) -> bool:
+    def advance(
+        self, *, leaving: bool = False, unfinished: bool = False, news: bool = True
+    ) -> bool:
         """Take what has arrived, and send what the window allows.
 
-        No new group if `leaving`; a group that is still being numbered only if `unfinished`.
+        No new group if `leaving`; a group that is still being numbered only if `unfinished`. What
+        was read to its end is looked at again if there is `news` of the oplog.
 
         Returns whether anything moved. Raises OSError for the connection, WireError for what
         central or the session refused, PeerLeft if central ended it.
         """
+        self._dry = self._dry and not news
         arrived = self._take()
         sent = self._fill(leaving, unfinished)
         self._handle(self.session.tick(time.monotonic()))
@@ -208,7 +213,7 @@ class Road:
             self._fail(error)
         oplog.note_session(welcome.session, self.using)
         self.warning = found.warning
-        self._cursor = found.next_seq
+        self._cursor, self._dry = found.next_seq, False
         self.session.confirm(self._cursor, welcome.digest, time.monotonic())
         self.acked, self.central, self.welcomed = welcome.offset, welcome.central, True
         self._whole_up_to = welcome.offset
@@ -241,13 +246,14 @@ class Road:
     def _may_send(self, leaving: bool, unfinished: bool) -> bool:
         if self._unsendable is not None or (leaving and not self._last_sent_open):
             return False
-        if not self._ahead:
+        if not (self._ahead or self._dry):
             self._read_ahead(unfinished)
         return bool(self._ahead) and self.session.can_send(self._ahead[0].size)
 
     def _read_ahead(self, unfinished: bool) -> None:
         ahead = oplog.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
         self._ahead.extend(ahead)
+        self._dry = len(ahead) < _READ_AHEAD
         if self._ahead:
             self._cursor = self._ahead[-1].last_seq + 1
 

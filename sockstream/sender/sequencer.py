@@ -16,7 +16,7 @@ From the beginning of a snapshot to its end everything is one group, whatever pa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -45,7 +45,12 @@ OPS = {
     **MARKS,
 }
 _PASS_RECORDS = 10_000
+_FEW = 20
 _KEPT = "It stays captured, and so does what came after it"
+
+
+_Captured = tuple[Any, ...]
+"""The id, op, layout and data of a captured row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +81,33 @@ class Sequencer:
             if self._connection.vendor == "sqlite":
                 # Short transactions: the site's own writes wait for each of them. Ids become
                 # visible in order on SQLite, so what is below the end stays the same meanwhile.
-                end, more = self._end()
+                parts, end, more = self._look()
                 each_part = partial(transaction.atomic, using=self.using)
-                yield from self._number(end, each_part, cut=more)
+                yield from self._number(parts, end, each_part, cut=more)
             else:
                 with self._snapshot():
-                    end, more = self._end()
+                    parts, end, more = self._look()
                     cut = more and self._connection.vendor != "postgresql"
-                    count = sum(self._number(end, nullcontext, cut=cut))
+                    count = sum(self._number(parts, end, nullcontext, cut=cut))
                 yield count
 
     def _number(
-        self, end: int, each_part: Callable[[], AbstractContextManager[object]], *, cut: bool
+        self,
+        parts: Iterable[list[_Captured]],
+        end: int,
+        each_part: Callable[[], AbstractContextManager[object]],
+        *,
+        cut: bool,
     ) -> Iterator[int]:
-        """Number what is visible up to `end`; `cut` if that may be within a transaction."""
-        before = oplog.stream(self.using)
-        seq, digest, snapshot = before.seq, bytes(before.digest), before.snapshot
-        if seq == 0 and before.parent_epoch:
+        """Number the parts, the last of which ends at `end`; `cut` if that may be within a
+        transaction."""
+        before = oplog.head(self.using)
+        seq, digest, snapshot = before.seq, before.digest, before.snapshot
+        if seq == 0 and before.forked:
             for ids in self._superseded():
                 with each_part():
                     self._remove(ids)
-        for rows in self._parts(end):
+        for rows in parts:
             snapshot = _goes_on(snapshot, rows)
             goes_on = rows[-1][0] != end or snapshot
             batch = self._encode(rows, seq + 1, digest, open_=goes_on, cut=cut and not goes_on)
@@ -129,16 +140,37 @@ class Sequencer:
             self._execute(f"SET {level}; SET LOCAL enable_seqscan = off")
             yield
 
+    def _look(self) -> tuple[Iterable[list[_Captured]], int, bool]:
+        """The rows of the pass, a batch at a time; the id that it goes up to, and if that is a cut.
+
+        Nearly always there are a few small ones, and a commit is not to wait for more questions.
+        """
+        most = self.settings
+        most_rows = min(_FEW, most.BATCH_RECORDS, self._most())
+        few = self._execute(
+            "SELECT id, op, layout, CASE WHEN length(data) <= %s THEN data END "
+            f"FROM {self._table} ORDER BY id LIMIT %s",
+            [most.BATCH_BYTES // most_rows, most_rows + 1],
+        )
+        if len(few) <= most_rows and all(row[3] is not None for row in few):
+            return ([few], few[-1][0], False) if few else ([], 0, False)
+        end, more = self._end()
+        return self._parts(end), end, more
+
     def _end(self) -> tuple[int, bool]:
-        """The id that the pass goes up to (0 if nothing was captured), and if that is a cut."""
-        postgresql = self._connection.vendor == "postgresql"
-        at_most = _PASS_RECORDS if postgresql else self.settings.GROUP_RECORDS
+        """The id that the pass goes up to, and if that is a cut."""
         cut = self._scalar(
-            f"SELECT id FROM {self._table} ORDER BY id LIMIT 1 OFFSET %s", [at_most - 1]
+            f"SELECT id FROM {self._table} ORDER BY id LIMIT 1 OFFSET %s", [self._most() - 1]
         )
         if cut is None:
-            return self._scalar(f"SELECT max(id) FROM {self._table}", []) or 0, False
-        return (self._between_transactions(cut) if postgresql else cut), True
+            return self._scalar(f"SELECT max(id) FROM {self._table}", []), False
+        named = self._connection.vendor == "postgresql"
+        return (self._between_transactions(cut) if named else cut), True
+
+    def _most(self) -> int:
+        """After how many rows a pass is cut."""
+        named = self._connection.vendor == "postgresql"
+        return _PASS_RECORDS if named else self.settings.GROUP_RECORDS
 
     def _between_transactions(self, cut: int) -> int:
         # By the index of txid, and once for each: a backlog of millions must not be read for a
@@ -154,7 +186,7 @@ class Sequencer:
             seen, cut = cut, further
         return cut
 
-    def _parts(self, end: int) -> Iterator[list[tuple[Any, ...]]]:
+    def _parts(self, end: int) -> Iterator[list[_Captured]]:
         """The captured rows up to `end`, a batch at a time."""
         last = 0
         while last < end:

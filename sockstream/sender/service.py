@@ -131,7 +131,9 @@ class Service:
     def _travel(self, road: Road) -> None:
         while not self._done(road):
             more = self._step()
-            moved = road.advance(leaving=self._leaving(), unfinished=self._intake.numbering)
+            intake = self._intake
+            leaving, unfinished, news = self._leaving(), intake.numbering, intake.stepped
+            moved = road.advance(leaving=leaving, unfinished=unfinished, news=news)
             self._look_at(road)
             if self._hung_up():
                 road.leave()

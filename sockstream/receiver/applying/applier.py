@@ -89,6 +89,7 @@ class Applier:
         self._open: Progress | None = None
         self._open_labels: Counter[str] = Counter()
         self._thread = 0
+        self._widened: object = None
         self._committed = (0, b"")
         self._written = 0
 
@@ -307,8 +308,9 @@ class Applier:
         with connections[self.using].cursor() as cursor:
             if cursor.db.vendor == "postgresql":
                 cursor.execute("SET CONSTRAINTS ALL DEFERRED")
-            elif cursor.db.vendor == "sqlite":
+            elif cursor.db.vendor == "sqlite" and self._widened is not cursor.db.connection:
                 _widen(cursor)
+                self._widened = cursor.db.connection
         return progress
 
     def _refuse_broken(self, parts: Sequence[Part]) -> None:

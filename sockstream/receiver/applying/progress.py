@@ -7,16 +7,23 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import connections
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
+from ... import direct
 from ...wire.errors import WireError
-from ..models import Offset, State
+from ..models import Offset, Source, State
 from .effects import Meetings
 from .faults import Fenced
 from .steps import Step
 
 _MEETINGS = ("inserts_met", "updates_missed", "deletes_missed")
+_UNMOVED = ("id", "source_id", "stream", "epoch", "seq", "digest", "session", "fence")
+_HELD = (*_UNMOVED, "state", "error_seq", "parked", "parked_changes")
+_MINE = (
+    "{stream} = %s AND {fence} = %s AND {source_id} = "
+    f"(SELECT id FROM {Source._meta.db_table} WHERE name = %s)"
+)
 
 
 @dataclass(slots=True)
@@ -79,13 +86,14 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
     On SQLite a transaction that begins by reading can't always write later, so it begins with a
     write that changes nothing. Raises Fenced if the stream has a newer session.
     """
-    mine = Offset.objects.using(using).filter(source__name=source, stream=stream, fence=fence)
-    if not connections[using].features.has_select_for_update:
-        Offset.objects.using(using).filter(stream=stream, fence=fence).update(fence=fence)
-    row = locked(mine, using).first()
-    if row is None:
-        raise Fenced(f"{source}/{stream} has a newer session")
-    return Progress(row, row.seq, bytes(row.digest))
+    lock = connections[using].features.has_select_for_update
+    if not lock:
+        direct.update(Offset, {"fence": fence}, {"stream": stream, "fence": fence}, using)
+    where = _MINE + " FOR UPDATE" * lock
+    for values in direct.select(Offset, _HELD, where, [stream, fence, source], using):
+        row = Offset.from_db(using, _HELD, values)
+        return Progress(row, row.seq, bytes(row.digest))
+    raise Fenced(f"{source}/{stream} has a newer session")
 
 
 def locked(rows: QuerySet[Offset], using: str) -> QuerySet[Offset]:
@@ -100,35 +108,18 @@ def move(progress: Progress, using: str) -> None:
     Raises Fenced if it is not: the transaction must not commit.
     """
     row = progress.row
-    counted: dict[str, Any] = {
-        name: F(name) + getattr(progress.meetings, name) for name in _MEETINGS
+    changes: dict[str, Any] = {
+        "seq": progress.seq,
+        "digest": progress.digest,
+        "applied_at": timezone.now(),
     }
     if row.state in (State.STOPPED, State.CHECKING) and row.error_seq <= progress.seq:
-        counted |= dict.fromkeys(("error_code", "error", "error_model", "error_key"), "")
-        counted |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
-    if progress.parked:
-        counted["parked"] = F("parked") + progress.parked
-    moved = (
-        Offset.objects.using(using)
-        .filter(
-            pk=row.pk,
-            source_id=row.source_id,
-            stream=row.stream,
-            epoch=row.epoch,
-            seq=row.seq,
-            digest=row.digest,
-            session=row.session,
-            fence=row.fence,
-        )
-        .update(
-            seq=progress.seq,
-            digest=progress.digest,
-            applied_at=timezone.now(),
-            records_applied=F("records_applied") + progress.records - progress.parked,
-            **counted,
-        )
-    )
-    if not moved:
+        changes |= dict.fromkeys(("error_code", "error", "error_model", "error_key"), "")
+        changes |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
+    more = {name: getattr(progress.meetings, name) for name in _MEETINGS}
+    more |= {"parked": progress.parked, "records_applied": progress.records - progress.parked}
+    where = {name: getattr(row, name) for name in _UNMOVED}
+    if not direct.update(Offset, changes, where, using, more=more):
         raise Fenced(f"The offset of {row.stream} was moved by a newer session")
 
 
