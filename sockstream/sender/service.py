@@ -5,7 +5,6 @@ While there is no road the intake goes on, so the oplog grows until central is b
 
 from __future__ import annotations
 
-import math
 import select
 import time
 from collections.abc import Sequence
@@ -124,7 +123,7 @@ class Service:
                     return False
                 self._report.show(self.using, "connecting", self._acked or 0)
                 if not self._step():
-                    self._wait(math.inf, [dialing.fileno()])
+                    self._wait(self._look_again_at, [dialing.fileno()])
             dialing.finish()
         return True
 

@@ -1,4 +1,4 @@
-"""Compression of one batch: level 1, no state across batches, and a declared raw length."""
+"""Compression of one batch: level 5, no state across batches, and a declared raw length."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import zlib
 from .errors import WireError
 
 CODECS = ("zlib",)
-_LEVEL = 1
+# Most of a batch is random keys, which every level passes over as quickly. In the rest, level 1
+# finds less, and level 6 takes longer.
+_LEVEL = 5
 
 
 def compress(data: bytes, codec: str) -> tuple[str, bytes]:
