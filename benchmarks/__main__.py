@@ -69,10 +69,16 @@ HOW = (
 
 
 def ours(name: str, options: Sequence[str], folder: Path) -> Any:
-    """The result of one of our programs. Exit code 1 says that it misses a goal of its own."""
+    """The result of one of our programs; {} if it failed, for which it has said why.
+
+    Exit code 1 may also say that it misses a goal of its own.
+    """
     path = folder / f"{name}.json"
     command = [sys.executable, "-m", f"benchmarks.{name}", *options, "--json", str(path)]
     subprocess.run(command, cwd=ROOT, check=False)
+    if not path.exists():
+        print(f"{name} FAILED: its goals are not measured", flush=True)
+        return {}
     return json.loads(path.read_text())
 
 
