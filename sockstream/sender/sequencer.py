@@ -81,18 +81,30 @@ class Sequencer:
             if self._connection.vendor == "sqlite":
                 # Short transactions: the site's own writes wait for each of them. Ids become
                 # visible in order on SQLite, so what is below the end stays the same meanwhile.
-                parts, end, more = self._look()
                 each_part = partial(transaction.atomic, using=self.using)
-                yield from self._number(parts, end, each_part, cut=more)
+                before = self._before(each_part)
+                parts, end, more = self._look()
+                yield from self._number(before, parts, end, each_part, cut=more)
             else:
                 with self._snapshot():
+                    before = self._before(nullcontext)
                     parts, end, more = self._look()
                     cut = more and self._connection.vendor != "postgresql"
-                    count = sum(self._number(parts, end, nullcontext, cut=cut))
+                    count = sum(self._number(before, parts, end, nullcontext, cut=cut))
                 yield count
+
+    def _before(self, each_part: Callable[[], AbstractContextManager[object]]) -> oplog.Head:
+        """Where the pass begins; what a new epoch's snapshot has anyway is captured no more."""
+        before = oplog.head(self.using)
+        if before.seq == 0 and before.forked:
+            for ids in self._superseded():
+                with each_part():
+                    self._remove(ids)
+        return before
 
     def _number(
         self,
+        before: oplog.Head,
         parts: Iterable[list[_Captured]],
         end: int,
         each_part: Callable[[], AbstractContextManager[object]],
@@ -101,12 +113,7 @@ class Sequencer:
     ) -> Iterator[int]:
         """Number the parts, the last of which ends at `end`; `cut` if that may be within a
         transaction."""
-        before = oplog.head(self.using)
         seq, digest, snapshot = before.seq, before.digest, before.snapshot
-        if seq == 0 and before.forked:
-            for ids in self._superseded():
-                with each_part():
-                    self._remove(ids)
         for rows in parts:
             snapshot = _goes_on(snapshot, rows)
             goes_on = rows[-1][0] != end or snapshot

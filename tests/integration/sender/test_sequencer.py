@@ -13,7 +13,8 @@ from polls.models import Tag
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
 from sockstream.sender import oplog
-from sockstream.sender.models import Capture
+from sockstream.sender.capture import marks
+from sockstream.sender.models import Batch, Capture
 from sockstream.sender.sequencer import Sequencer
 from sockstream.wire import records
 from tests.databases import Databases
@@ -231,6 +232,27 @@ def test_a_transaction_that_commits_late_is_in_a_later_pass(postgresql: str) -> 
     finally:
         other.close()
     assert names(held(postgresql)) == ["high id", "low id"]
+
+
+def test_what_was_captured_before_a_new_epoch_is_left_to_its_snapshot(postgresql: str) -> None:
+    """Also where it commits after the snapshot has begun, and is among a few rows."""
+    add(postgresql, "old")
+    layout = Capture.objects.using(postgresql).get().layout
+    number(postgresql)
+    other = connections.create_connection(postgresql)
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("INSERT INTO polls_tag VALUES (gen_random_uuid(), 'late')")
+            with transaction.atomic(using=postgresql):
+                oplog.fork(postgresql)
+                marks.put(postgresql, marks.BEGIN, [layout])
+            cursor.execute("COMMIT")
+    finally:
+        other.close()
+    assert number(postgresql) == 1
+    batch = Batch.objects.using(postgresql).get()
+    assert (batch.first_seq, batch.last_seq, batch.open) == (1, 1, True)
 
 
 def test_what_commits_within_a_pass_is_not_removed_by_it(
