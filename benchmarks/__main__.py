@@ -63,7 +63,7 @@ SHORT = 2_000
 HOW = (
     "One workload for all: questions and choices with UUID keys, 80 % inserts, 15 % updates, 5 %",
     "deletes, from a fixed seed, into tables that have rows before. All runs on one machine,",
-    "both ends, both databases and both peers; commits at central are on the disk. The programs in",
+    "both ends, their databases and the peers; commits at central are on the disk. The programs in",
     "`benchmarks/` say at their top what each measures. Machines differ: compare the ratios.",
 )
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from types import TracebackType
 from typing import Self
 
 from .road import Road
@@ -31,12 +30,7 @@ class Dialing:
         threading.Thread(target=self._connect, name="sockstream-dialing", daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._left = True
             self._ours.close()
