@@ -110,7 +110,7 @@ def peer_identity(connection: ssl.SSLObject | ssl.SSLSocket) -> Peer:
 
     At central, a site: its certificate has to be a client's, and to name the site twice, as common
     name and in a URI. At a site, central.
-    Raises SockstreamError ("tls-no-certificate", "auth-identity").
+    Raises SockstreamError ("tls-no-certificate", "auth-identity", "tls-expired").
     """
     encoded = connection.getpeercert(binary_form=True)
     if not encoded:
@@ -128,7 +128,16 @@ def peer_identity(connection: ssl.SSLObject | ssl.SSLSocket) -> Peer:
             f"The peer's certificate cannot be read: {error}",
             "Make one where the authority is: sockstream certs client NAME",
         ) from error
-    return Peer(name, cert.serial_number, cert.not_valid_after_utc, cert.fingerprint(_SHA256))
+    ends = cert.not_valid_after_utc
+    # OpenSSL has looked, but at time(), which on Linux is some milliseconds behind the clock that
+    # ends a session: a peer that came back at once would get in with what has just ended it.
+    if datetime.now(UTC) >= ends:
+        raise SockstreamError(
+            "tls-expired",
+            f"The certificate of {name!r} has expired (on {ends:%Y-%m-%d} at {ends:%H:%M} UTC)",
+            f"Run where the authority is: sockstream certs renew {name}",
+        )
+    return Peer(name, cert.serial_number, ends, cert.fingerprint(_SHA256))
 
 
 def check_revoked(peer: Peer, crl: str | Path | None, ca: str | Path) -> None:

@@ -42,6 +42,9 @@ from tests.unit.trust import (
     serial_of,
 )
 
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME, in openssl/x509_vfy.h."""
+
 
 @pytest.fixture(scope="module")
 def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
@@ -128,6 +131,16 @@ def test_an_expired_site(trust: Trust) -> None:
         " Where the authority is, run: sockstream certs renew NAME;"
         " and compare the clocks of both machines.",
     )
+
+
+def test_who_expires_before_openssl_sees_it(trust: Trust) -> None:
+    """Its clock is behind ours by up to ten milliseconds; here it does not look at all."""
+    late = central(trust)
+    late.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+    old = trust.client("site-a", made=NOW - YEAR, days=30)
+    at_central, _ = Meeting(late, site(trust, old)).held()
+    assert told(at_central)[0] == "tls-expired"
+    assert re.match("The certificate of 'site-a' has expired .* renew site-a", told(at_central)[1])
 
 
 def test_an_expired_central(trust: Trust) -> None:
