@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +26,8 @@ from ...wire.errors import WireError
 from ...wire.records import Batch
 from ..models import State
 from ..signals import records_applied
-from .constraints import Broken, find_broken
+from .constraints import find_broken
+from .cuts import can_end_after
 from .effects import Meetings
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
 from .halving import Write, fault_of
@@ -193,8 +194,7 @@ class Applier:
             if fresh:
                 progress.advance(fresh[-1], write(parts))
                 progress.parked += self._parking.keep()
-                self._writer.finish()
-                move(progress, self.using)
+                self._finish(progress)
         self._note_commit(progress, lambda: _counted(parts))
 
     def _commit_slowly(self, group: Sequence[Step]) -> None:
@@ -242,17 +242,9 @@ class Applier:
         width = ends[0] if ends else len(coming)
         with self._transaction(ends=False):
             self._extend(progress, coming[:width])
-        if ends and not (coming[width - 1].cut and self._is_broken()):
+        if ends:
             self._end_group(progress, coming[:width])
         return coming[width:]
-
-    def _is_broken(self) -> bool:
-        """Whether the transaction cannot end at this cut, since its rest is still to come."""
-        return self._broken(self._open_labels) is not None
-
-    def _broken(self, labels: Iterable[str]) -> Broken | None:
-        found = self._writer.broken()
-        return found or find_broken(sorted(labels), self._allowed, self.using)
 
     def _extend(self, progress: Progress, more: Sequence[Step]) -> None:
         fresh = progress.after(more)
@@ -269,15 +261,23 @@ class Applier:
         return self._parking.parks and progress.row.state == State.CHECKING
 
     def _end_group(self, progress: Progress, last: Sequence[Step]) -> None:
+        """Commit. At a cut the group goes on instead if it points to what is still to come."""
         counts = dict(self._open_labels)
+        cut = last[-1].cut
         try:
-            with self._transaction(ends=True):
+            with self._transaction(ends=False):
+                if cut and self._writer.broken() is not None:
+                    return
                 if self._looks_closely(progress):
                     self._try_again(progress)
-                if progress.row.state in (State.CHECKING, State.STOPPED):
+                if not cut and progress.row.state in (State.CHECKING, State.STOPPED):
                     self._refuse_broken([step.part for step in last])
-                self._writer.finish()
-                move(progress, self.using)
+                if not cut:
+                    self._finish(progress)
+                elif not can_end_after(partial(self._finish, progress), self.using):
+                    return
+            with self._transaction(ends=True):
+                pass
         except BLAMED as error:
             self.close()
             if transient(error):
@@ -290,6 +290,10 @@ class Applier:
         self._open_labels.clear()
         self._written -= progress.records
         self._note_commit(progress, lambda: counts)
+
+    def _finish(self, progress: Progress) -> None:
+        self._writer.finish()
+        move(progress, self.using)
 
     def _try_again(self, progress: Progress) -> None:
         """What was parked for a row that had not come yet can be applied at the group's end."""
@@ -315,7 +319,7 @@ class Applier:
 
     def _refuse_broken(self, parts: Sequence[Part]) -> None:
         labels = set(self._open_labels).union(*(part.layouts for part in parts))
-        broken = self._broken(labels)
+        broken = self._writer.broken() or find_broken(sorted(labels), self._allowed, self.using)
         if broken is not None:
             raise broken.fault(parts) from broken.refusal()
 

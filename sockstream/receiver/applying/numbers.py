@@ -77,9 +77,11 @@ class Numbers:
 
     def clear(self) -> None:
         """The transaction ends: the rows have come, or nothing points to them."""
-        for row in self._rows.values():
-            self._promised(row).delete()
-        self._rows.clear()
+        for label, row in list(self._rows.items()):
+            removed, _ = self._promised(row).delete()
+            # What was removed is there again if the transaction can't end here after all.
+            if not removed:
+                del self._rows[label]
 
     def _slices(self, row: Row) -> Iterator[dict[int, Key]]:
         promised = self._promised(row).order_by("name").values_list("number", "name", "key")
