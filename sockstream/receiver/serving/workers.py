@@ -75,7 +75,10 @@ class Workers:
         self._lifeline, self._held = os.pipe()
 
     def run(self, stop: Stop, hangup: Hangup) -> None:
-        """Returns when a stop was requested and every worker has ended."""
+        """Returns when a stop was requested and every worker has ended.
+
+        Raises SockstreamError, when they have ended too, if one of them cannot be started.
+        """
         try:
             while not stop.requested:
                 pause = self._start_missing()
@@ -105,6 +108,12 @@ class Workers:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             process.start()
+        except OSError as error:
+            raise SockstreamError(
+                "no-process",
+                f"Worker {number + 1} of {len(self._sockets)} cannot be started: {error.strerror}",
+                "Give central more memory or processes, or start fewer --workers",
+            ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._processes[number] = process
