@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any
 
 import pytest
 from django.db import connections
 
 from sockstream.receiver.applying import references
 from sockstream.receiver.applying.references import References
+from sockstream.receiver.models import HeldRow
 from sockstream.rows import describe
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
@@ -44,17 +48,47 @@ def test_it_stays_flat(in_one_group: bool, databases: Databases) -> None:
     assert peak - before < 10_000_000
 
 
-@pytest.mark.parametrize(("own", "used"), [(-2_000, -65_536), (-9_000, -9_000)])
+@pytest.mark.parametrize(
+    ("pragma", "own", "used"),
+    [
+        ("cache_size", -2_000, -65_536),
+        ("cache_size", -9_000, -9_000),
+        ("wal_autocheckpoint", 1_000, 50_000),
+        ("wal_autocheckpoint", 9_000, 9_000),
+    ],
+)
 def test_sqlite_has_room_unless_the_project_says_how_much(
-    own: int, used: int, databases: Databases
+    pragma: str, own: int, used: int, databases: Databases
 ) -> None:
     databases.clean("central_sqlite")
     with connections["central_sqlite"].cursor() as cursor:
-        cursor.execute(f"PRAGMA cache_size = {own}")
+        cursor.execute(f"PRAGMA {pragma} = {own}")
         feed = Feed()
         feed.applier("central_sqlite").apply([feed.insert(Slot(name="slot")).batch()])
-        cursor.execute("PRAGMA cache_size")
+        cursor.execute(f"PRAGMA {pragma}")
         assert cursor.fetchone() == (used,)
+
+
+def test_sqlite_gets_rows_in_the_order_of_their_keys(databases: Databases) -> None:
+    """So that of each table and index a page that many rows go to is written once."""
+    databases.clean("central_sqlite")
+    written: dict[str, list[Any]] = {}
+
+    def note(execute: Callable[..., Any], sql: str, params: Any, *rest: Any) -> Any:
+        written[sql.partition("(")[0]] = list(params or ())
+        return execute(sql, params, *rest)
+
+    feed = Feed()
+    batch = feed.insert(*(Author(name=str(number)) for number in range(50))).batch()
+    with connections["central_sqlite"].execute_wrapper(note):
+        feed.applier("central_sqlite").apply([batch])
+    rows, held = (
+        next(params for sql, params in written.items() if sql.startswith("INSERT") and table in sql)
+        for table in (Author._meta.db_table, HeldRow._meta.db_table)
+    )
+    assert len(rows) == len(held) == 50
+    assert rows == sorted(rows, key=itemgetter(0))
+    assert held == sorted(held)
 
 
 def test_references_are_not_remembered_for_ever(

@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import cycle
 from types import FrameType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.db import connections
@@ -24,14 +26,16 @@ from benchmarks.workload import ROUND, Site
 from polls.models import Choice, Question
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
+from sockstream.sender import oplog
 from sockstream.sender.sequencer import Sequencer
 from tests.conftest import PAIRS
-from tests.databases import Pair
+from tests.databases import Databases, Pair
 from tests.integration.pair.memory import Central, Connection
 
 IDS = ["sqlite-sqlite", "pg-pg"]
 FEW, MANY = 4, 12
 MOST_BYTES = 8 << 20
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -145,3 +149,34 @@ def test_many_records_take_no_more_memory_than_few(pair: Pair) -> None:
     few, many = allocated(pair, site, FEW), allocated(pair, site, MANY)
     sys.stdout.write(f"bytes at once: {few:,} of {FEW} rounds, {many:,} of {MANY}\n")
     assert many <= MOST_BYTES
+
+
+def test_an_oplog_that_was_read_to_its_end_is_left_alone_until_there_is_news(
+    monkeypatch: pytest.MonkeyPatch, databases: Databases
+) -> None:
+    """An ack alone, and there is one for each commit, is no reason to look into the oplog."""
+    pair = PAIRS["sqlite-sqlite"]
+    databases.clean(pair.site, pair.central)
+    read = Mock(side_effect=oplog.read)
+    monkeypatch.setattr(oplog, "read", read)
+    settings = Settings(MODELS=ours().MODELS)
+    connection = Connection(pair.site, pair.central, settings, [1 << 20], None)
+    central, road = connection.central, connection.road
+    with road:
+        road.open()
+        while road.advance():
+            pass
+        Question(text="why?", published_at=AT).save(using=pair.site)
+        for _ in Sequencer(pair.site, settings).steps():
+            pass
+        read.reset_mock()
+        road.advance(news=False)
+        assert not read.called
+        assert not central.waiting
+        road.advance(news=True)
+        assert read.call_count == len(central.waiting) == 1
+        assert central.work(1)
+        assert road.advance(news=False)
+        assert road.acked == 1
+        assert read.call_count == 1
+    central.lose()
