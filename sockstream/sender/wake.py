@@ -23,7 +23,7 @@ logger = logging.getLogger("sockstream.sender")
 _LOOK = 0.2
 _LOOK_WHERE_NOTIFIED = 1.0
 _UNTOLD = 3
-_SOON = 0.001
+_SOON = 0.0002
 
 
 class Waker(Protocol):
