@@ -3,7 +3,8 @@
     python -m benchmarks [--short] [--runs 3] [--most 10000000] [--only NAME ...] [--keep]
 
 Each is a program of its own, so that none warms the others up; what it prints is shown. At the end
-comes a table with a line a goal. `--keep` writes it into docs/benchmarks.md, with a picture.
+comes a table with a line a goal. `--keep` writes it into docs/benchmarks.md, with a picture. What
+`--only` leaves out is taken from the last run in this folder, and the table says so.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from rich.table import Table
 
 from benchmarks.goals import Found, Line, lines
 from benchmarks.plot import draw
+from benchmarks.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURE = PAGE.with_suffix(".svg")
+KEPT = ROOT / ".bench" / "results"
 DRAINED = 200_000
 BACKLOGS = (10_000, 100_000, 1_000_000, 10_000_000)
 OURS = {
@@ -69,7 +72,7 @@ HOW = (
 
 
 def ours(name: str, options: Sequence[str], folder: Path) -> Any:
-    """The result of one of our programs; {} if it failed, for which it has said why.
+    """The result of one of our programs; None if it failed, for which it has said why.
 
     Exit code 1 may also say that it misses a goal of its own.
     """
@@ -78,15 +81,18 @@ def ours(name: str, options: Sequence[str], folder: Path) -> Any:
     subprocess.run(command, cwd=ROOT, check=False)
     if not path.exists():
         print(f"{name} FAILED: its goals are not measured", flush=True)
-        return {}
+        return None
     return json.loads(path.read_text())
 
 
 def peer(name: str, central: str, options: Sequence[str]) -> list[Any]:
-    """The lines of a peer. Raises CalledProcessError if it failed."""
+    """The lines of a peer; none if it failed, for which it has said why."""
     command = [sys.executable, "-m", f"benchmarks.peers.{name}", "--central", central, *options]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
     print(done.stdout, end="", flush=True)
+    if done.returncode:
+        print(f"{name} FAILED: its goals are not measured", flush=True)
+        return []
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -99,8 +105,8 @@ def machine() -> str:
     )
 
 
-def show(found: Sequence[Line]) -> None:
-    """The table of goals."""
+def show(found: Sequence[Line], older: str) -> None:
+    """The table of goals; `older` says what was measured before."""
     table = Table(title="Goals")
     for title in ("goal", "wanted", "measured", ""):
         table.add_column(title)
@@ -110,9 +116,11 @@ def show(found: Sequence[Line]) -> None:
     console.print(table)
     for line in missed(found):
         console.print(f"MISSED  {line.what}: {line.hindered or 'unexplained'}")
+    if older:
+        console.print(f"From before: {older}")
 
 
-def page(judged: Sequence[Line], peers: Sequence[Any]) -> str:
+def page(judged: Sequence[Line], peers: Sequence[Any], older: str) -> str:
     """The same as a page of the documentation."""
     rows = [f"| {x.what} | {x.wanted} | {x.measured} | {_verdict(x)} |" for x in judged]
     runs = defaultdict(list)
@@ -129,6 +137,7 @@ def page(judged: Sequence[Line], peers: Sequence[Any]) -> str:
             "# Benchmarks",
             "",
             f"Written by `make bench ARGS=--keep` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
+            *([f"Measured before that: {older}."] if older else []),
             "",
             *HOW,
             "",
@@ -171,27 +180,32 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="write docs/benchmarks.md")
     options = parser.parse_args()
     wanted = options.only or [*OURS, *PEERS]
-    results: dict[str, Any] = {}
-    peers: list[Any] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        results = Results(folder / "results" if options.short else KEPT)
         for name in [name for name in PEERS if name in wanted]:
             print(f"\n{name}", flush=True)
-            for central in PEERS[name]:
-                sizes = (SHORT,) if options.short else SIZES.get(name, SLOW) * options.runs
-                for records in sizes:
-                    peers += peer(name, central, ["--records", str(records)])
+            sizes = (SHORT,) if options.short else SIZES.get(name, SLOW) * options.runs
+            found = [
+                peer(name, central, ["--records", str(records)])
+                for central in PEERS[name]
+                for records in sizes
+            ]
+            results.put(name, [line for part in found for line in part])
         for name in [name for name in OURS if name in wanted]:
             print(f"\n{name}", flush=True)
             longer = {
                 "drain": ["--runs", str(options.runs)],
                 "levels": ["--records", *(str(size) for size in BACKLOGS if size <= options.most)],
             }.get(name, [])
-            results[name] = ours(name, OURS[name] if options.short else longer, Path(folder))
-    judged = list(lines(Found(results, peers)))
-    show(judged)
+            results.put(name, ours(name, OURS[name] if options.short else longer, folder))
+        own, older = results.get(OURS), results.older([*PEERS, *OURS])
+        peers = [line for found in results.get(PEERS).values() for line in found]
+    judged = list(lines(Found(own, peers)))
+    show(judged, older)
     if options.keep:
-        PAGE.write_text(page(judged, peers))
-        draw(results, peers, PICTURE)
+        PAGE.write_text(page(judged, peers, older))
+        draw(own, peers, PICTURE)
     return int(bool(missed(judged)))
 
 

@@ -7,9 +7,9 @@ A site wrote while there was no road: 80 % inserts, 15 % updates and 5 % deletes
 choices, a choice pointing to its question by UUID, in tables that have rows at both ends. Then
 `oplog_send` and `oplog_receive` run as processes over mutual TLS on loopback. The time is that
 from the start of `oplog_send` to central's last commit: numbering, sending and applying; less the
-second that a start takes which finds nothing to send. The median of several backlogs, one after
-the other into tables that grow. A commit at central is on the disk (SQLite's FULL, PostgreSQL's
-fsync), since that is what an ack says.
+second that a start takes which finds nothing to send. The median of several runs, each of which
+begins with empty databases and the same rows before. A commit at central is on the disk (SQLite's
+FULL, PostgreSQL's fsync), since that is what an ack says.
 
 The memory of both processes is sampled all the time. Afterwards the last records are taken back at
 central and applied one by one, each with `django.core.serializers.deserialize` and `save()` or
@@ -52,9 +52,17 @@ from demo.compare import compare  # noqa: E402
 from polls.models import Choice, Question  # noqa: E402
 from tests.conftest import PAIRS  # noqa: E402
 from tests.databases import Databases, Pair  # noqa: E402
-from tests.ends import Certificates, End, ReceiverProcess, SenderProcess, position  # noqa: E402
+from tests.ends import (  # noqa: E402
+    Certificates,
+    End,
+    ReceiverProcess,
+    SenderProcess,
+    captured,
+    position,
+)
 
 WANTED = 20
+FILL = 20
 # Warming up: a window of bytes, a transaction of 20,000 records that Python holds as objects, and
 # SQLite's cache of 64 MiB.
 GROWTH_MIB = {"sqlite": 96.0, "postgresql": 32.0}
@@ -139,28 +147,39 @@ class Result:
         return self.rate / self.single >= WANTED and grown <= GROWTH_MIB[vendor]
 
 
-def measure(name: str, records: int, runs: int, sample: int, certificates: Certificates) -> Result:
-    """Drain some backlogs, then apply a sample of the last one by one."""
+def measure(
+    name: str,
+    records: int,
+    runs: int,
+    sample: int,
+    databases: Databases,
+    certificates: Certificates,
+) -> Result:
+    """Drain a backlog several times, each into the same tables, as each peer does.
+
+    Then a sample of the last one is applied one by one.
+    """
     pair = PAIRS[name]
-    site = Site(pair.site, Question, Choice)
-    with receiver(pair, certificates) as central:
-        site.fill(20)
-        with SenderProcess(pair.site, certificates, central.address, once=True) as first:
-            assert first.wait(300) == 0, first.log
-    start = median(drain(pair, certificates, 0).seconds for _ in range(runs))
-    rounds, samplers = records // ROUND, []
+    rounds = records // ROUND
+    starts, samplers = [], []
     for _ in range(runs):
+        databases.clean(pair.site, pair.central)
+        site = Site(pair.site, Question, Choice)
+        site.fill(FILL)
+        drain(pair, certificates, captured(pair.site))
+        starts.append(drain(pair, certificates, 0).seconds)
         for _ in range(rounds - sample // ROUND):
             site.write()
         kept = [keep(site.write()) for _ in range(sample // ROUND)]
         samplers.append(drain(pair, certificates, rounds * ROUND))
+        equal(pair)
     sampler = sorted(samplers, key=lambda each: each.seconds)[runs // 2]
-    equal(pair)
     single = one_by_one(pair.central, kept, 1)
     equal(pair)
     together = one_by_one(pair.central, kept, ROUND)
     equal(pair)
-    return Result(name, rounds * ROUND, sampler, start, single, together, len(kept) * ROUND)
+    sampled = sample // ROUND * ROUND
+    return Result(name, rounds * ROUND, sampler, median(starts), single, together, sampled)
 
 
 def drain(pair: Pair, certificates: Certificates, records: int) -> Sampler:
@@ -313,10 +332,8 @@ def main() -> int:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         certificates = Certificates.make(folder)
         for name in options.pairs:
-            databases.clean(PAIRS[name].site, PAIRS[name].central)
-            results.append(
-                measure(name, options.records, options.runs, options.sample, certificates)
-            )
+            how = options.records, options.runs, options.sample, databases, certificates
+            results.append(measure(name, *how))
             show(results[-1:], console)
     if len(results) > 1:
         show(results, console)
