@@ -136,7 +136,8 @@ def page(judged: Sequence[Line], peers: Sequence[Any], older: str) -> str:
         [
             "# Benchmarks",
             "",
-            f"Written by `make bench ARGS=--keep` on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
+            f"Written by `python -m benchmarks {' '.join(sys.argv[1:])}` (`make bench`)",
+            f"on {datetime.now(UTC):%Y-%m-%d}: {machine()}.",
             *([f"Measured before that: {older}."] if older else []),
             "",
             *HOW,

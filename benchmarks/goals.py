@@ -29,6 +29,10 @@ ALL_AT_ONCE = (
 )
 OPENSSL = "OpenSSL's own objects of a connection, and Python's"
 RANDOM_KEYS = "random keys touch a page each of every index, and there are ever more pages"
+MANY_TABLES = (
+    "the same records are more statements with fewer rows each, and what is compiled or found once "
+    "for each model is done for each of them"
+)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ def lines(found: Found) -> Iterator[Line]:
             line = _at_most(what, dearest, 1.3, "{:.2f} x")
             central = CENTRALS[pair.rpartition("-")[2]]
             by_hand = found.growth(LIMITS[central], central)
-            yield replace(line, hindered=f"{RANDOM_KEYS}; by hand {by_hand}")
+            keys = f"{RANDOM_KEYS}; by hand {by_hand}"
+            yield replace(line, hindered=keys if kind == "records" else MANY_TABLES)
 
 
 def _drains(found: Found) -> Iterator[Line]:
