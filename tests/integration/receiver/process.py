@@ -24,9 +24,14 @@ class Files:
         return {"CA": str(self.trust.ca), "CERT": str(cert), "KEY": str(key), "MODELS": MODELS}
 
 
-def receiver(alias: str, trust: Trust, workers: int = 1, **settings: Any) -> ReceiverProcess:
+def receiver(
+    alias: str, trust: Trust, workers: int = 1, pragmas: str = "", **settings: Any
+) -> ReceiverProcess:
     files: Any = Files(trust)
-    return ReceiverProcess(alias, files, workers=workers, settings=settings)
+    environment = {"SOCKSTREAM_TEST_PRAGMAS": pragmas} if pragmas else {}
+    return ReceiverProcess(
+        alias, files, workers=workers, settings=settings, environment=environment
+    )
 
 
 def site_of(process: ReceiverProcess, trust: Trust, oplog: Oplog) -> Site:
