@@ -47,6 +47,7 @@ from django.db import connections, models, transaction  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks.peers.common import FILL  # noqa: E402
 from benchmarks.workload import ROUND, Round, Site  # noqa: E402
 from demo.compare import compare  # noqa: E402
 from polls.models import Choice, Question  # noqa: E402
@@ -62,7 +63,6 @@ from tests.ends import (  # noqa: E402
 )
 
 WANTED = 20
-FILL = 20
 # Warming up: a window of bytes, a transaction of 20,000 records that Python holds as objects, and
 # SQLite's cache of 64 MiB.
 GROWTH_MIB = {"sqlite": 96.0, "postgresql": 32.0}

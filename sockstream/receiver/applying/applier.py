@@ -1,7 +1,8 @@
 """The applier: batches of one stream into the tables, exactly once.
 
 The guarantee stands in `_transaction`: rows and offset move in the one `atomic` there, and `apply`
-returns after it, so that an ack after `apply` speaks of what is committed.
+returns after it, so that an ack after `apply` speaks of what is committed. (At a cut, SQLite's
+COMMIT comes a little before its end: see cuts.py. The offset has moved by then, too.)
 
 A group that comes in several batches keeps its transaction open between the calls of `apply`, so
 that memory stays flat and no reader sees half of it. The transaction belongs to the thread's

@@ -244,6 +244,20 @@ def test_a_cut_waits_for_a_row_that_was_promised(pupil: Author, central: str) ->
     assert is_done(feed, central)
 
 
+def test_a_promise_stays_noted_at_a_cut_that_is_not_the_end(pupil: Author, central: str) -> None:
+    """It has been kept, but something else is missing there."""
+    feed = Feed()
+    applier = feed.applier(central)
+    assert pupil.mentor is not None
+    parent = Category(name="parent")
+    applier.apply([replace(put(feed, pupil).batch(), cut=True)])
+    put(feed, pupil.mentor).insert(Category(name="child", parent=parent))
+    assert applier.apply([replace(feed.batch(), cut=True)]).group_open
+    assert not applier.apply([feed.insert(parent).batch()]).group_open
+    assert mentors(central) == {"pupil": "mentor", "mentor": None}
+    assert is_done(feed, central)
+
+
 def snapshot(feed: Feed, *layouts: Layout) -> Feed:
     for layout in layouts:
         feed.raw(BEGIN, layout, ())
