@@ -56,7 +56,7 @@ coverage: $(VENV)/.dev
 	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal -m 'not slow' $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report --show-missing --skip-covered --fail-under=90
-	@$(BIN)/coverage report --include='sockstream/wire/*,sockstream/receiver/applying/*' --fail-under=100
+	@$(BIN)/coverage report --include='sockstream/wire/*,sockstream/receiver/applying/*,sockstream/receiver/dialects/*' --fail-under=100
 
 fuzz: $(VENV)/.fuzz
 	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)

@@ -26,6 +26,10 @@ class ConfigError(SockstreamError):
         super().__init__("config", words, mend)
 
 
+class Refusal(SockstreamError):
+    """Why records cannot be applied, found before the database was asked. `code` is the wire's."""
+
+
 def _sentences(*parts: str) -> str:
     """One line of the parts that are not empty, each with the stop that it lacks."""
     stripped = (part.strip() for part in parts)

@@ -20,10 +20,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from . import expiry, tls
+from . import tls
+from .commands import UNFINISHED, SockstreamCommand, database
 from .conf import settings
+from .databases.readiness import require_migrations, unreachable
 from .exceptions import ConfigError
-from .management import UNFINISHED, SockstreamCommand, database, require_migrations, unreachable
+from .tls import expiry
 
 Row = dict[str, Any]
 WIDE = 160

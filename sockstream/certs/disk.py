@@ -23,7 +23,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ..exceptions import ConfigError
+from sockstream.exceptions import ConfigError
+
 from .authority import Pair
 
 STAGED = ".sockstream-new"

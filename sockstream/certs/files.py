@@ -7,7 +7,8 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from ..exceptions import ConfigError
+from sockstream.exceptions import ConfigError
+
 from . import disk, index
 
 MAKE = "Run: sockstream certs"

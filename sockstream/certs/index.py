@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.x509 import UniformResourceIdentifier as URI
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ..exceptions import ConfigError
+from sockstream.exceptions import ConfigError
+
 from . import disk
 
 FILE = "issued.json"

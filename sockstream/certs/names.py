@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
-from ..exceptions import ConfigError
+from sockstream.exceptions import ConfigError
 
 MAX_NAME = 64  # RFC 5280, ub-common-name
 RESERVED = ("ca", "crl", "issued")

@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from ..exceptions import SockstreamError
+from sockstream.exceptions import SockstreamError
 
 _CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _MEND = "Put a new one there: `sockstream certs` makes it where the authority is"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from ..exceptions import ConfigError
+from sockstream.exceptions import ConfigError
+
 from . import disk, index, revocation
 from .authority import Authority, Pair, Revocation
 from .index import CLIENT, SERVER, Issued

@@ -15,7 +15,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from ..exceptions import SockstreamError
+from sockstream.exceptions import SockstreamError
+
 from . import parked, parked_tables
 from .models import Offset, Owner, Parked, Source
 

@@ -9,9 +9,10 @@ from django.apps import AppConfig
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
-from ..conf import settings
-from ..exceptions import ConfigError
-from ..rows import captured_models, describe
+from sockstream.conf import settings
+from sockstream.exceptions import ConfigError
+from sockstream.rows import captured_models, describe
+
 from .models import Offset
 
 _FULL = 2

@@ -15,23 +15,24 @@ from functools import partial
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import F, QuerySet
 
-from ..conf import settings
-from ..exceptions import SockstreamError
-from ..rows import captured_models
-from ..wire.errors import WireError
+from sockstream.conf import settings
+from sockstream.exceptions import SockstreamError
+from sockstream.rows import captured_models
+from sockstream.wire.errors import WireError
+
 from .applying.applier import Applier
-from .applying.effects import Meetings
 from .applying.faults import BLAMED, RecordFault, blame, transient, words_of
-from .applying.holdings import Holdings
-from .applying.integrity import checked
-from .applying.owners import Owners
-from .applying.parking import Parking, of_stream
-from .applying.replaying import Replay, delete
-from .applying.steps import Headers
-from .applying.writing import Writer
+from .applying.parking.judge import Parking, of_stream
+from .applying.parking.replaying import Replay, delete
+from .applying.parts import Headers
+from .applying.tables.effects import Meetings
+from .applying.tables.holdings import Holdings
+from .applying.tables.integrity import checked
+from .applying.tables.owners import Owners
+from .applying.tables.writing import Writer
 from .models import Offset, Parked
-from .offsets import wait_for_locks
 from .signals import records_applied
+from .streams.offsets import wait_for_locks
 
 _SHOWN = 10
 

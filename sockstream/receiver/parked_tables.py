@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..wire.records import DELETE, INSERT, SAVE, UPDATE, decode_header
-from .applying.parking import decoded
-from .applying.steps import Headers
+from sockstream.wire.records import DELETE, INSERT, SAVE, UPDATE, decode_header
+
+from .applying.parking.judge import decoded
+from .applying.parts import Headers
 from .models import Cause, Parked
 
 OPS = {INSERT: "insert", UPDATE: "update", DELETE: "delete", SAVE: "save"}

@@ -6,10 +6,11 @@ import logging
 
 from django.db import connections
 
-from ..conf import Settings
-from ..exceptions import ConfigError
-from ..management import require_migrations
-from ..rows import captured_models
+from sockstream.conf import Settings
+from sockstream.databases.readiness import require_migrations
+from sockstream.exceptions import ConfigError
+from sockstream.rows import captured_models
+
 from . import checks
 
 logger = logging.getLogger("sockstream.receiver")

@@ -7,8 +7,9 @@ from typing import Any
 
 from django.utils import timezone
 
-from ..conf import settings
-from ..expiry import warning
+from sockstream.conf import settings
+from sockstream.tls.expiry import warning
+
 from .models import Offset, Source, State
 
 # While a site is connected, it is noted as seen every RECHECK seconds.

@@ -9,9 +9,10 @@ from django.apps import AppConfig, apps
 from django.core import checks
 from django.db import connections, models, router
 
-from ..conf import Settings, settings
-from ..exceptions import ConfigError
-from ..rows import NATURAL_KEYS, Kind, Row, captured_models, describe
+from sockstream.conf import Settings, settings
+from sockstream.exceptions import ConfigError
+from sockstream.rows import NATURAL_KEYS, Kind, Row, captured_models, describe
+
 from .capture.installing import DIALECTS
 from .capture.layouts import lives_here
 from .capture.signals import is_done_by_database

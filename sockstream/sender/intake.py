@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..conf import Settings
-from ..exceptions import SockstreamError
+from sockstream.conf import Settings
+from sockstream.exceptions import SockstreamError
+
 from . import oplog
 from .sequencer import Sequencer
 from .wake import waker

@@ -16,7 +16,7 @@ from typing import IO
 
 from django.db import connections
 
-from ..exceptions import SockstreamError
+from sockstream.exceptions import SockstreamError
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from logging.handlers import SocketHandler
 from typing import Any
 
-from .. import tls
-from ..wire import messages
+from sockstream import tls
+from sockstream.wire import messages
 
 _CHUNK = 256 * 1024
 

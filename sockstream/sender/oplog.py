@@ -17,9 +17,10 @@ from django.db.models import Case, F, Min, Q, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
-from .. import direct
-from ..exceptions import SockstreamError
-from ..wire import digest, records
+from sockstream.databases import own_tables
+from sockstream.exceptions import SockstreamError
+from sockstream.wire import digest, records
+
 from .models import Batch, Capture, Stream
 
 VERSION = 1
@@ -75,7 +76,9 @@ def stream(using: str) -> Stream:
 def head(using: str) -> Head:
     """Where the oplog ends; the stream is made at the first call."""
     names = ["epoch", "seq", "digest", "snapshot", "parent_epoch"]
-    for epoch, seq, last, snapshot, parent in direct.select(Stream, names, "{id} = 1", [], using):
+    for epoch, seq, last, snapshot, parent in own_tables.select(
+        Stream, names, "{id} = 1", [], using
+    ):
         forked = bool(parent)
         return Head(bytes(epoch), seq, bytes(last), snapshot=bool(snapshot), forked=forked)
     stream(using)
@@ -90,7 +93,7 @@ def append(batch: records.Batch, using: str, now: datetime, *, snapshot: bool = 
     Raises SockstreamError if the head is not where the batch begins: another sequencer was here.
     """
     after = {"seq": batch.last_seq, "digest": batch.digest_after, "snapshot": snapshot}
-    if not direct.update(Stream, after, {"id": 1, "seq": batch.first_seq - 1}, using):
+    if not own_tables.update(Stream, after, {"id": 1, "seq": batch.first_seq - 1}, using):
         raise SockstreamError(
             "sequencer-fenced",
             f"The oplog of database {using!r} was moved by another process",
@@ -109,7 +112,7 @@ def append(batch: records.Batch, using: str, now: datetime, *, snapshot: bool = 
         "digest_after": batch.digest_after,
         "made_at": now,
     }
-    direct.insert(Batch, row, using)
+    own_tables.insert(Batch, row, using)
 
 
 def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[records.Batch]:
@@ -123,13 +126,15 @@ def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[
     if not unfinished or head(using).snapshot:
         last = whole_up_to(using)
     where = "{last_seq} >= %s AND {last_seq} <= %s ORDER BY {first_seq} LIMIT %s"
-    return [_loaded(row) for row in direct.select(Batch, _STORED, where, [seq, last, limit], using)]
+    return [
+        _loaded(row) for row in own_tables.select(Batch, _STORED, where, [seq, last, limit], using)
+    ]
 
 
 def whole_up_to(using: str) -> int:
     """The last seq of the last group that is in the oplog to its end."""
     where = "NOT {open} ORDER BY {last_seq} DESC LIMIT 1"
-    for (last,) in direct.select(Batch, ["last_seq"], where, [], using):
+    for (last,) in own_tables.select(Batch, ["last_seq"], where, [], using):
         return int(last)
     return stream(using).pruned_seq
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ..conf import Settings
-from ..exceptions import ConfigError, SockstreamError
-from ..management import require_migrations
-from ..rows import captured_models
+from sockstream.conf import Settings
+from sockstream.databases.readiness import require_migrations
+from sockstream.exceptions import ConfigError, SockstreamError
+from sockstream.rows import captured_models
+
 from . import capture
 
 

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from ..exceptions import SockstreamError
+from sockstream.exceptions import SockstreamError
+
 from . import oplog
 
 _SHOW_EVERY = 0.5

@@ -11,14 +11,15 @@ import time
 from collections import deque
 from typing import NoReturn, Self
 
-from .. import __version__, tls
-from ..conf import Settings
-from ..exceptions import SockstreamError
-from ..rows import captured_models, describe, fingerprint
-from ..wire import handshake, records, sending
-from ..wire.errors import WireError
-from ..wire.limits import Limits
-from ..wire.messages import Bye, Hello, Welcome
+from sockstream import __version__, tls
+from sockstream.conf import Settings
+from sockstream.exceptions import SockstreamError
+from sockstream.rows import captured_models, describe, fingerprint
+from sockstream.wire import handshake, records, sending
+from sockstream.wire.errors import WireError
+from sockstream.wire.limits import Limits
+from sockstream.wire.messages import Bye, Hello, Welcome
+
 from . import oplog
 from .link import Link
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from .. import tls
-from ..conf import Settings
-from ..exceptions import ConfigError, SockstreamError
-from ..expiry import DailyWarnings, warning
-from ..management import Paths
-from ..wire.errors import Class, WireError
+from sockstream import tls
+from sockstream.conf import Settings
+from sockstream.exceptions import ConfigError, SockstreamError
+from sockstream.tls.expiry import DailyWarnings, warning
+from sockstream.tls.papers import Paths
+from sockstream.wire.errors import Class, WireError
+
 from .link import Link
 from .road import Road
 

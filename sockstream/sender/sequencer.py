@@ -26,10 +26,11 @@ from typing import Any
 from django.db import connections, transaction
 from django.utils import timezone
 
-from ..conf import Settings
-from ..exceptions import SockstreamError
-from ..wire import records
-from ..wire.errors import WireError
+from sockstream.conf import Settings
+from sockstream.exceptions import SockstreamError
+from sockstream.wire import records
+from sockstream.wire.errors import WireError
+
 from . import oplog
 from .capture import decode
 from .capture.marks import BEGIN, END, LOAD, is_last

@@ -12,11 +12,13 @@ from contextlib import closing
 
 from django.db import InterfaceError, OperationalError, connections
 
-from ..conf import Settings
-from ..exceptions import ConfigError, SockstreamError
-from ..hangup import Hangup
-from ..management import UNFINISHED, Stop, unreachable
-from ..wire.errors import Class, WireError
+from sockstream.commands import UNFINISHED
+from sockstream.conf import Settings
+from sockstream.databases.readiness import unreachable
+from sockstream.exceptions import ConfigError, SockstreamError
+from sockstream.process import Hangup, Stop
+from sockstream.wire.errors import Class, WireError
+
 from . import oplog
 from .backoff import Backoff
 from .dialing import Dialing

@@ -16,9 +16,10 @@ from contextlib import nullcontext
 
 from django.db import connections, transaction
 
-from ..conf import Settings
-from ..exceptions import ConfigError
-from ..rows import writing_order
+from sockstream.conf import Settings
+from sockstream.exceptions import ConfigError
+from sockstream.rows import writing_order
+
 from . import oplog
 from .capture import marks
 from .capture.copying import Copier, copiers

@@ -8,7 +8,8 @@ from typing import Any
 from django.db.models import Min
 from django.utils import timezone
 
-from ..conf import settings
+from sockstream.conf import settings
+
 from . import oplog
 from .lease import SNAPSHOT, is_held
 from .models import Batch, Capture, Stream

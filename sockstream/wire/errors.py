@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from sockstream.exceptions import SockstreamError
+
 
 class Class(StrEnum):
     """What the other end does about an error.
@@ -69,7 +71,7 @@ CODES: dict[str, Class] = {
 }
 
 
-class WireError(Exception):
+class WireError(SockstreamError):
     """An error that is told to the other end, or came from it.
 
     `code` is stable, `words` one sentence, `mend` what to do about it; `seq`, `model` and `key`
@@ -88,24 +90,8 @@ class WireError(Exception):
         key: str = "",
         class_: Class | None = None,
     ) -> None:
-        super().__init__(code, words, mend, seq)
-        self.code = code
-        self.words = words
-        self.mend = mend
+        super().__init__(code, words, mend)
         self.seq = seq
         self.model = model
         self.key = key
         self.class_ = class_ or CODES.get(code, Class.PERSON)
-
-    def __str__(self) -> str:
-        return _sentences(self.words, self.mend)
-
-
-def _sentences(*parts: str) -> str:
-    """As sockstream.exceptions does it, which nothing here may import."""
-    stripped = (part.strip() for part in parts)
-    return " ".join(
-        part if part.endswith(("...", "?", "!")) else part.rstrip(".") + "."
-        for part in stripped
-        if part
-    )

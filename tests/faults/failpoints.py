@@ -144,7 +144,7 @@ def die() -> None:
 
 
 _SENDER = "sockstream.sender"
-_SERVING = "sockstream.receiver.serving"
+_MTLS = "sockstream.receiver.roads.mtls"
 _APPLYING = "sockstream.receiver.applying"
 
 # What is wrapped at each point, and how.
@@ -158,12 +158,12 @@ POINTS: dict[str, tuple[str, str, Callable[[Call, Asked], Call]]] = {
     "pruning: acked, not pruned": (f"{_SENDER}.oplog", "_prune_some", with_acked_batches),
     "pruning: removed, not committed": ("django.db.models.query", "QuerySet.delete", after_batches),
     # Central.
-    "opened, not welcomed": ("sockstream.receiver.offsets", "open_stream", after),
-    "welcomed, not confirmed": (f"{_SERVING}.link", "Link._welcome", after),
+    "opened, not welcomed": ("sockstream.receiver.streams.offsets", "open_stream", after),
+    "welcomed, not confirmed": (f"{_MTLS}.link", "Link._welcome", after),
     "read, not begun": (f"{_APPLYING}.applier", "Applier.apply", before),
-    "rows written, offset not moved": (f"{_APPLYING}.writing", "Writer.write", after),
+    "rows written, offset not moved": (f"{_APPLYING}.tables.writing", "Writer.write", after),
     "offset moved, not committed": (f"{_APPLYING}.applier", "move", after),
-    "committed, not acked": (f"{_SERVING}.link", "Link._committed", before),
+    "committed, not acked": (f"{_MTLS}.link", "Link._committed", before),
 }
 
 

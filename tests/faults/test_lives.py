@@ -112,7 +112,7 @@ def test_a_central_that_is_newer(
     databases.clean(pair.site, pair.central)
     Slot(name="one").save(using=pair.site)
     newer = partial(judge_hello, protocols=(2, 3))
-    monkeypatch.setattr("sockstream.receiver.offsets.handshake.judge_hello", newer)
+    monkeypatch.setattr("sockstream.receiver.streams.offsets.handshake.judge_hello", newer)
     cert, key = trust.client()
     own = {"CA": str(trust.ca), "CERT": str(cert), "KEY": str(key)}
     with Central(pair.central, trust) as running:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sockstream import cli, tls, tls_words
+from sockstream import cli
+from sockstream.tls import contexts, words
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "certificates.md").read_text()
@@ -39,8 +40,8 @@ def test_the_commands_print_what_the_page_says(
 
 
 def test_every_code_is_on_the_page_and_no_other() -> None:
-    tables = (tls_words.AT_SITE, tls_words.AT_CENTRAL, tls_words.AT_BOTH)
+    tables = (words.AT_SITE, words.AT_CENTRAL, words.AT_BOTH)
     codes = {code for table in tables for code in table} | {"config"}
-    for path in (Path(tls.__file__), ROOT / "sockstream" / "certs" / "revocation.py"):
+    for path in (Path(contexts.__file__), ROOT / "sockstream" / "certs" / "revocation.py"):
         codes.update(RAISED.findall(path.read_text()))
     assert sorted(CODE.findall(PAGE)) == sorted(codes)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sockstream.expiry import DailyWarnings, warning
+from sockstream.tls.expiry import DailyWarnings, warning
 
 NOW = datetime(2030, 5, 1, 12, 0, tzinfo=UTC)
 MONTH = timedelta(days=30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sockstream.exceptions import SockstreamError
-from sockstream.receiver.serving.refusals import Refusals
+from sockstream.receiver.roads.mtls.refusals import Refusals
 
 PLAIN = SockstreamError("tls-not-tls", "It does not speak TLS", "Find out")
 OLD = SockstreamError("tls-expired", "It has expired", "Renew it")

@@ -10,8 +10,9 @@ from contextlib import closing
 
 import pytest
 
-from sockstream import tls, tls_words
+from sockstream import tls
 from sockstream.exceptions import SockstreamError
+from sockstream.tls import contexts, words
 from tests.unit.ends import failure, listening, told
 
 
@@ -93,10 +94,14 @@ def test_asyncio_s_errors_without_a_number() -> None:
 
 
 def test_every_code_has_words_with_a_mend() -> None:
-    codes = {*tls._VERIFY_CODES.values(), *tls._REASONS.values(), *tls._ERRNOS.values()}
-    tables = (tls_words.AT_SITE, tls_words.AT_CENTRAL, tls_words.AT_BOTH)
+    codes = {
+        *contexts._VERIFY_CODES.values(),
+        *contexts._REASONS.values(),
+        *contexts._ERRNOS.values(),
+    }
+    tables = (words.AT_SITE, words.AT_CENTRAL, words.AT_BOTH)
     assert codes <= {code for table in tables for code in table}
-    heard = tls_words.HEARD_AT_SITE.keys() | tls_words.HEARD_AT_CENTRAL.keys()
-    assert set(tls._ALERTS.values()) <= heard
-    for table in (*tables, tls_words.HEARD_AT_SITE, tls_words.HEARD_AT_CENTRAL):
+    heard = words.HEARD_AT_SITE.keys() | words.HEARD_AT_CENTRAL.keys()
+    assert set(contexts._ALERTS.values()) <= heard
+    for table in (*tables, words.HEARD_AT_SITE, words.HEARD_AT_CENTRAL):
         assert all(words.format(where="x", why="y") and mend for words, mend in table.values())

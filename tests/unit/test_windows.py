@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockstream.receiver.serving.windows import SMALLEST, Windows
+from sockstream.receiver.roads.mtls.windows import SMALLEST, Windows
 
 MIB = 1 << 20
 

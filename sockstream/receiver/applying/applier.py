@@ -21,26 +21,26 @@ from functools import partial
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.backends.utils import CursorWrapper
 
-from ...conf import settings
-from ...rows import captured_models
-from ...wire.errors import WireError
-from ...wire.records import Batch
-from ..models import State
-from ..signals import records_applied
-from .constraints import find_broken
+from sockstream.conf import settings
+from sockstream.receiver.models import State
+from sockstream.receiver.signals import records_applied
+from sockstream.rows import captured_models
+from sockstream.wire.errors import WireError
+from sockstream.wire.records import Batch
+
 from .cuts import can_end_after
-from .effects import Meetings
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
 from .halving import Write, fault_of
-from .holdings import Holdings
-from .integrity import checked
-from .owners import Owners
-from .parking import Parking
-from .parts import Part
+from .parking.judge import Parking
+from .parking.replaying import Replay, of_epoch
+from .parts import Headers, Part, Step, groups, steps
 from .progress import Progress, hold, move, note_checking, note_stop
-from .replaying import Replay, of_epoch
-from .steps import Headers, Step, groups, steps
-from .writing import Writer
+from .tables.constraints import find_broken
+from .tables.effects import Meetings
+from .tables.holdings import Holdings
+from .tables.integrity import checked
+from .tables.owners import Owners
+from .tables.writing import Writer
 
 # In KiB, and in pages: SQLite's own, and ours. Keys come in no order, so that a transaction touches
 # pages all over a large table: with its own 2 MiB, each is written and read again before the

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
 
-from ...wire.errors import WireError
+from sockstream.exceptions import Refusal
+from sockstream.wire.errors import WireError
 
 _SQLITE = {
     5: "retry",
@@ -71,16 +72,6 @@ class Stopped(Exception):
         self.model = model
         self.key = key
         self.seq = seq
-
-
-class Refusal(Exception):
-    """Why records can't be applied, found before the database was asked. `code` is the wire's."""
-
-    def __init__(self, code: str, words: str, mend: str = "") -> None:
-        super().__init__(words)
-        self.code = code
-        self.words = words
-        self.mend = mend
 
 
 class RecordFault(Exception):

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from django.db import transaction
 
-from .effects import Meetings
 from .faults import BLAMED, RecordFault, shown, transient
 from .parts import Part
+from .tables.effects import Meetings
 
 Write = Callable[[Sequence[Part]], Meetings]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,15 +11,13 @@ from django.db import connections, models
 from django.db.models import deletion
 from django.utils import timezone
 
-from ...rows import Column, Kind, Row, describe
-from ...wire.records import Layout
-from .faults import Refusal
-from .upserts import Shape, Statements, statements
+from sockstream.exceptions import Refusal
+from sockstream.receiver.dialects.upserts import Shape, Statements, statements
+from sockstream.rows import Column, Kind, Row, describe
+from sockstream.wire.records import Layout
 
 _SAME_VERSION = "Bring the models of both ends to the same version, and migrate both"
 IN_DATABASE = getattr(deletion, "DatabaseOnDelete", ())
-
-Models = Mapping[str, type[models.Model]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,34 +61,6 @@ class Plan:
     def defaults(self, count: int) -> list[Sequence[Any]]:
         """Values for `count` new rows of what the site does not send, a column each."""
         return [[default() for _ in range(count)] for default in self.unsent]
-
-
-class Header:
-    """The plans of one batch header. A plan is made when a record asks for it."""
-
-    def __init__(self, layouts: Sequence[Layout], allowed: Models, using: str) -> None:
-        self._layouts = layouts
-        self._allowed = allowed
-        self._using = using
-        self._plans: dict[int, Plan] = {}
-
-    def layout(self, index: int) -> Layout:
-        """A layout of the header, whether central takes it or not."""
-        return self._layouts[index]
-
-    def plan(self, index: int) -> Plan:
-        """The plan of a layout. Raises Refusal if central can't write such records."""
-        if index not in self._plans:
-            layout = self._layouts[index]
-            model = self._allowed.get(layout.label)
-            if model is None:
-                raise Refusal(
-                    "model-not-allowed",
-                    f"Central does not take records of {layout.label}",
-                    "Add it to SOCKSTREAM['MODELS'] of central, or take it from that of the site",
-                )
-            self._plans[index] = compile_plan(self._using, model, layout)
-        return self._plans[index]
 
 
 @functools.lru_cache(maxsize=1_000)

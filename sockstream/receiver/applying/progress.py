@@ -10,12 +10,13 @@ from django.db import connections
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from ... import direct
-from ...wire.errors import WireError
-from ..models import Offset, Source, State
-from .effects import Meetings
+from sockstream.databases import own_tables
+from sockstream.receiver.models import Offset, Source, State
+from sockstream.wire.errors import WireError
+
 from .faults import Fenced
-from .steps import Step
+from .parts import Step
+from .tables.effects import Meetings
 
 _MEETINGS = ("inserts_met", "updates_missed", "deletes_missed")
 _UNMOVED = ("id", "source_id", "stream", "epoch", "seq", "digest", "session", "fence")
@@ -88,9 +89,9 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
     """
     lock = connections[using].features.has_select_for_update
     if not lock:
-        direct.update(Offset, {"fence": fence}, {"stream": stream, "fence": fence}, using)
+        own_tables.update(Offset, {"fence": fence}, {"stream": stream, "fence": fence}, using)
     where = _MINE + " FOR UPDATE" * lock
-    for values in direct.select(Offset, _HELD, where, [stream, fence, source], using):
+    for values in own_tables.select(Offset, _HELD, where, [stream, fence, source], using):
         row = Offset.from_db(using, _HELD, values)
         return Progress(row, row.seq, bytes(row.digest))
     raise Fenced(f"{source}/{stream} has a newer session")
@@ -119,7 +120,7 @@ def move(progress: Progress, using: str) -> None:
     more = {name: getattr(progress.meetings, name) for name in _MEETINGS}
     more |= {"parked": progress.parked, "records_applied": progress.records - progress.parked}
     where = {name: getattr(row, name) for name in _UNMOVED}
-    if not direct.update(Offset, changes, where, using, more=more):
+    if not own_tables.update(Offset, changes, where, using, more=more):
         raise Fenced(f"The offset of {row.stream} was moved by a newer session")
 
 

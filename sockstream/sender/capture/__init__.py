@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ...conf import settings
-from ...exceptions import ConfigError
+from sockstream.conf import settings
+from sockstream.exceptions import ConfigError
+
 from . import signals
 from .installing import drift as drift
 from .installing import install as install

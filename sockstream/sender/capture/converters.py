@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils.dateparse import parse_date, parse_datetime, parse_duration, parse_time
 
-from ...rows import Kind
+from sockstream.rows import Kind
 
 Converter = Callable[[Any], Any]
 ColumnConverter = Callable[[Sequence[Any]], Sequence[Any]]

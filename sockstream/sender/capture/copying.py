@@ -14,8 +14,9 @@ from typing import Any
 from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 
-from ...conf import Settings
-from ..models import Capture
+from sockstream.conf import Settings
+from sockstream.sender.models import Capture
+
 from . import layouts
 from .dialect import Dialect
 from .installing import dialect_of

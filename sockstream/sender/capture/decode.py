@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from ...exceptions import SockstreamError
+from sockstream.exceptions import SockstreamError
+
 from . import converters
 
 VERSION = 1

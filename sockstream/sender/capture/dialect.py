@@ -9,8 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...rows import Column, Kind, Row
-from ..models import Capture
+from sockstream.rows import Column, Kind, Row
+from sockstream.sender.models import Capture
+
 from .layouts import PIECE, Plan, local_column
 from .tables import Tables
 

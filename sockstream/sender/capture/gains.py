@@ -9,9 +9,10 @@ from typing import Any
 from django.db import models, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...conf import settings
-from ...rows import Column, Kind
-from ..models import CaptureLayout
+from sockstream.conf import settings
+from sockstream.rows import Column, Kind
+from sockstream.sender.models import CaptureLayout
+
 from . import layouts
 from .dialect import Dialect
 from .installing import dialect_of

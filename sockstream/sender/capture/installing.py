@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, nullcontext
 from django.db import connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...conf import Settings, settings
-from ...exceptions import ConfigError
-from ...rows import writing_order
-from ..models import Capture, CaptureLayout
+from sockstream.conf import Settings, settings
+from sockstream.exceptions import ConfigError
+from sockstream.rows import writing_order
+from sockstream.sender.models import Capture, CaptureLayout
+
 from . import layouts
 from .dialect import Dialect, Name, Thing, differences
 from .layouts import Plan

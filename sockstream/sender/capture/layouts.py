@@ -12,9 +12,10 @@ from typing import Any
 from django.db import router
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...conf import Settings
-from ...rows import KINDS, Column, Kind, Row, captured_models, describe
-from ..models import Capture, CaptureLayout
+from sockstream.conf import Settings
+from sockstream.rows import KINDS, Column, Kind, Row, captured_models, describe
+from sockstream.sender.models import Capture, CaptureLayout
+
 from .decode import VERSION
 from .tables import Tables
 

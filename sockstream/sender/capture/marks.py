@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from django.db import connections
 from django.db.models.expressions import RawSQL
 
-from ..models import Capture
+from sockstream.sender.models import Capture
 
 BEGIN, LOAD, END = "B", "L", "E"
 

@@ -22,8 +22,9 @@ import sqlparse
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ...conf import settings
-from ..models import Capture
+from sockstream.conf import settings
+from sockstream.sender.models import Capture
+
 from . import gains, installing
 
 _WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
-from ...rows import Column, Kind
+from sockstream.rows import Column, Kind
+
 from .dialect import PREFIX, Dialect, Name, Thing, shortened
 from .layouts import Plan
 from .tables import Tables

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
-from ...rows import Column, Kind
-from ..models import Capture
+from sockstream.rows import Column, Kind
+from sockstream.sender.models import Capture
+
 from .dialect import PREFIX, Dialect, Name, Thing, shortened
 from .layouts import Plan, local_column
 from .tables import Tables, model_tables

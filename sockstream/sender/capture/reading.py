@@ -12,8 +12,9 @@ from django.db.models import ExpressionWrapper, F, Q, QuerySet
 from django.db.models.expressions import Combinable, RawSQL
 from django.db.models.functions import Cast
 
-from ...rows import Column, Kind, Row, describe
-from ..models import Capture
+from sockstream.rows import Column, Kind, Row, describe
+from sockstream.sender.models import Capture
+
 from .layouts import Plan, local_column, python_plan
 
 _MICROSECOND = timedelta(microseconds=1)

@@ -16,8 +16,9 @@ from typing import Any
 from django.apps import apps
 from django.db import DatabaseError, connections, models, transaction
 
-from ...rows import describe
-from ..models import Capture, CaptureLayout
+from sockstream.rows import describe
+from sockstream.sender.models import Capture, CaptureLayout
+
 from . import converters, layouts, marks, reading
 from .decode import Decoder, Missing
 from .decode import compile as compile_decoder

@@ -18,9 +18,10 @@ from django.db import connections, models, router, transaction
 from django.db.models import Q
 from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete, pre_save
 
-from ...conf import settings
-from ...exceptions import SockstreamError
-from ...rows import captured_models
+from sockstream.conf import settings
+from sockstream.exceptions import SockstreamError
+from sockstream.rows import captured_models
+
 from .layouts import lives_here
 from .reading import Snapshot
 

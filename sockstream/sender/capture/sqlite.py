@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from ...exceptions import SockstreamError
-from ...rows import Column, Kind
+from sockstream.exceptions import SockstreamError
+from sockstream.rows import Column, Kind
+
 from .dialect import PREFIX, Dialect, Name, Thing
 from .layouts import Plan
 from .tables import Tables

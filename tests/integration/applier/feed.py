@@ -11,9 +11,9 @@ from uuid import UUID
 
 from django.db import models
 
-from sockstream.receiver import offsets
 from sockstream.receiver.applying.applier import Applier
-from sockstream.receiver.offsets import Opened
+from sockstream.receiver.streams import offsets
+from sockstream.receiver.streams.offsets import Opened
 from sockstream.rows import Column, Kind, Row, describe
 from sockstream.wire.digest import ZERO
 from sockstream.wire.messages import Hello

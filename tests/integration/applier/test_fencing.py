@@ -10,9 +10,9 @@ import pytest
 from django.db import connections
 
 from sockstream.receiver.applying.applier import Applier, Fenced, Retry
-from sockstream.receiver.applying.effects import Meetings
 from sockstream.receiver.applying.parts import Part
-from sockstream.receiver.applying.writing import Writer
+from sockstream.receiver.applying.tables.effects import Meetings
+from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.receiver.models import Offset
 from sockstream.wire.errors import WireError
 from sockstream.wire.records import Batch, segments

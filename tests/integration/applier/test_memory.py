@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from sockstream.receiver.applying import references
-from sockstream.receiver.applying.references import References
+from sockstream.receiver.applying.tables import references
+from sockstream.receiver.applying.tables.references import References
 from sockstream.receiver.models import HeldRow
 from sockstream.rows import describe
 from tests.databases import Databases

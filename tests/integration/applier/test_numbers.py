@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from django.test import override_settings
 
-from sockstream.receiver.applying import numbers
 from sockstream.receiver.applying.applier import Applier, Retry, Stopped
-from sockstream.receiver.applying.holdings import Holdings
+from sockstream.receiver.applying.tables import numbers
+from sockstream.receiver.applying.tables.holdings import Holdings
 from sockstream.receiver.models import HeldRow, Holding, Offset, Parked, Promised
 from sockstream.receiver.parked import retry
 from sockstream.rows import describe
@@ -240,20 +240,6 @@ def test_a_cut_waits_for_a_row_that_was_promised(pupil: Author, central: str) ->
     assert pupil.mentor is not None
     applied = applier.apply([put(feed, pupil.mentor).batch()])
     assert not applied.group_open
-    assert mentors(central) == {"pupil": "mentor", "mentor": None}
-    assert is_done(feed, central)
-
-
-def test_a_promise_stays_noted_at_a_cut_that_is_not_the_end(pupil: Author, central: str) -> None:
-    """It has been kept, but something else is missing there."""
-    feed = Feed()
-    applier = feed.applier(central)
-    assert pupil.mentor is not None
-    parent = Category(name="parent")
-    applier.apply([replace(put(feed, pupil).batch(), cut=True)])
-    put(feed, pupil.mentor).insert(Category(name="child", parent=parent))
-    assert applier.apply([replace(feed.batch(), cut=True)]).group_open
-    assert not applier.apply([feed.insert(parent).batch()]).group_open
     assert mentors(central) == {"pupil": "mentor", "mentor": None}
     assert is_done(feed, central)
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from sockstream.receiver import offsets
 from sockstream.receiver.applying.applier import Fenced
 from sockstream.receiver.models import Offset, Source, State
+from sockstream.receiver.streams import offsets
 from sockstream.tls import Peer
 from sockstream.wire.digest import ZERO
 from sockstream.wire.errors import WireError

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connections
 
-from sockstream.receiver import offsets
 from sockstream.receiver.applying.applier import Applied, Fenced, Retry, Stopped
 from sockstream.receiver.applying.faults import transient
 from sockstream.receiver.models import Offset, State
+from sockstream.receiver.streams import offsets
 from sockstream.wire.records import Batch
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Bounded, Category, Parameter, Slot

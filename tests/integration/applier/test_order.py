@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sockstream.receiver.applying.applier import Applier
-from sockstream.receiver.applying.steps import Step
+from sockstream.receiver.applying.parts import Step
 from sockstream.receiver.models import Offset
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import pytest
 from django.db import connections, models, transaction
 
-from sockstream.receiver.applying.effects import Meetings
-from sockstream.receiver.applying.holdings import Holdings
-from sockstream.receiver.applying.owners import Owners
-from sockstream.receiver.applying.parts import Part
-from sockstream.receiver.applying.plans import Header
-from sockstream.receiver.applying.writing import Writer
+from sockstream.receiver.applying.parts import Header, Part
+from sockstream.receiver.applying.tables.effects import Meetings
+from sockstream.receiver.applying.tables.holdings import Holdings
+from sockstream.receiver.applying.tables.owners import Owners
+from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.rows import describe
 from sockstream.wire.records import DELETE, INSERT, UPDATE, Layout, segments
 from tests.databases import Databases

@@ -13,8 +13,8 @@ from itertools import cycle
 from typing import Any, cast
 
 from sockstream.conf import Settings
-from sockstream.receiver import offsets
 from sockstream.receiver.applying.applier import Applier
+from sockstream.receiver.streams import offsets
 from sockstream.sender.link import Link
 from sockstream.sender.road import PeerLeft, Road
 from sockstream.wire.errors import WireError

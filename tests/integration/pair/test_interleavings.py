@@ -24,8 +24,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from demo.compare import compare
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
-from sockstream.receiver import offsets
 from sockstream.receiver.applying.applier import Fenced
+from sockstream.receiver.streams import offsets
 from sockstream.sender import oplog
 from sockstream.sender.sequencer import Sequencer
 from sockstream.sender.snapshot import Snapshot

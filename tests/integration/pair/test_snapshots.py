@@ -13,8 +13,8 @@ from polls.models import Choice, Question, Tag
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
 from sockstream.exceptions import ConfigError
-from sockstream.receiver import offsets
 from sockstream.receiver.models import HeldRow, Holding, Offset, Owner, Source
+from sockstream.receiver.streams import offsets
 from sockstream.sender import oplog, status
 from sockstream.sender.capture import layouts
 from sockstream.sender.models import Batch, Capture, Stream

@@ -12,11 +12,10 @@ from django.test import override_settings
 
 from sockstream import tls
 from sockstream.conf import settings
-from sockstream.hangup import hangups
-from sockstream.management import Paths, Stop
-from sockstream.receiver.serving.listening import listen
-from sockstream.receiver.serving.papers import Papers
-from sockstream.receiver.serving.server import Server
+from sockstream.process import Stop, hangups
+from sockstream.receiver.roads.mtls.listening import listen
+from sockstream.receiver.roads.mtls.server import Server
+from sockstream.tls.papers import Papers, Paths
 from tests.integration.receiver.site import Oplog, Site
 from tests.unit.trust import Trust
 

@@ -200,7 +200,7 @@ def test_what_concerns_the_whole_model_leaves_everything_parked(central: str) ->
 
 
 def test_circles_and_many_records_at_once(central: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sockstream.receiver.applying.replaying.TOGETHER_BYTES", 500)
+    monkeypatch.setattr("sockstream.receiver.applying.parking.replaying.TOGETHER_BYTES", 500)
     tree = Tree(name="late")
     nul = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
     feed = Feed().raw(INSERT, Layout("zoo.tree", ("id",), ("name",)), [tree.id.bytes, nul])
@@ -254,7 +254,7 @@ def test_a_stream_that_is_being_applied_is_waited_for(
     _, feed = park_a_family(using)
     applier = feed.applier(using)
     applier.apply([feed.insert(Tree()).batch(open=True)])
-    monkeypatch.setattr("sockstream.receiver.offsets.LOCK_WAIT", 100)
+    monkeypatch.setattr("sockstream.receiver.streams.offsets.LOCK_WAIT", 100)
     found: list[Exception] = []
 
     def elsewhere() -> None:

@@ -9,7 +9,7 @@ import pytest
 from django.db import Error as DatabaseError
 from django.db import connections, transaction
 
-from sockstream.receiver.serving.pool import Pool
+from sockstream.receiver.streams.pool import Pool
 from tests.databases import Databases
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import connected, slots

@@ -17,7 +17,7 @@ import pytest
 from sockstream import tls
 from sockstream.conf import Settings
 from sockstream.receiver.models import Offset
-from sockstream.receiver.serving.workers import share
+from sockstream.receiver.roads.mtls.workers import share
 from tests.databases import Databases
 from tests.ends import ReceiverProcess, wait_until
 from tests.integration.receiver.process import receiver

@@ -11,11 +11,11 @@ import pytest
 
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
-from sockstream.receiver.serving.admission import Admission
+from sockstream.receiver.roads.mtls.admission import Admission
 
 FILES = """
 import resource
-from sockstream.receiver.serving.admission import _allow_files
+from sockstream.receiver.roads.mtls.admission import _allow_files
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 print(_allow_files({connections}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """

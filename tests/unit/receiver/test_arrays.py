@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockstream.receiver.applying.faults import Refusal
-from sockstream.receiver.applying.upserts.arrays import joined, literal
+from sockstream.exceptions import Refusal
+from sockstream.receiver.dialects.upserts.arrays import joined, literal
 from sockstream.rows import Column, Kind
 
 texts = st.lists(st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\x00")))

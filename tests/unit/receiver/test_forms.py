@@ -6,9 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from sockstream.receiver.applying.faults import Refusal
-from sockstream.receiver.applying.upserts.base import Encoder
-from sockstream.receiver.applying.upserts.forms import encoder
+from sockstream.exceptions import Refusal
+from sockstream.receiver.dialects.upserts.base import Encoder
+from sockstream.receiver.dialects.upserts.forms import encoder
 from sockstream.rows import Column, Kind
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from sockstream.exceptions import ConfigError
-from sockstream.management import Paths
-from sockstream.receiver.serving.papers import Papers
+from sockstream.tls.papers import Papers, Paths
 from tests.unit.trust import NOW, YEAR, Trust
 
 

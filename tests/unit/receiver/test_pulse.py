@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sockstream.conf import Settings
-from sockstream.receiver.serving.pulse import PINGS, Pulse
+from sockstream.receiver.streams.pulse import PINGS, Pulse
 
 
 class Queue:

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockstream.receiver.applying.reduce import Net, reduce
+from sockstream.receiver.applying.tables.reduce import Net, reduce
 from sockstream.wire.records import DELETE, INSERT, UPDATE
 
 Table = dict[int, str]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sockstream.receiver.serving.turns import Turn, Turns
+from sockstream.receiver.streams.turns import Turn, Turns
 
 
 def turns(count: int) -> list[Turn]:

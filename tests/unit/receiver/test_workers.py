@@ -10,9 +10,8 @@ from unittest.mock import Mock
 import pytest
 
 from sockstream.exceptions import SockstreamError
-from sockstream.hangup import hangups
-from sockstream.management import stop_signals
-from sockstream.receiver.serving.workers import Workers
+from sockstream.process import hangups, stop_signals
+from sockstream.receiver.roads.mtls.workers import Workers
 
 
 def test_a_worker_that_cannot_be_started_ends_the_command_in_one_line(

@@ -37,9 +37,10 @@ def test_nothing_that_does_io_is_loaded() -> None:
         assert forbidden not in names
 
 
-def test_nothing_of_ours_is_loaded_but_the_wire() -> None:
+def test_nothing_of_ours_is_loaded_but_the_wire_and_the_tree_of_errors() -> None:
     ours = {name for name in loaded() if name.startswith("sockstream")}
-    assert {name for name in ours if not name.startswith("sockstream.wire")} == {"sockstream"}
+    others = {name for name in ours if not name.startswith("sockstream.wire")}
+    assert others == {"sockstream", "sockstream.exceptions"}
 
 
 def test_no_module_imports_threading_or_a_clock() -> None:

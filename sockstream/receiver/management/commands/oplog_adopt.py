@@ -7,11 +7,12 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import InterfaceError, OperationalError
 
-from sockstream import management
-from sockstream.receiver import offsets
+from sockstream import commands
+from sockstream.databases import readiness
+from sockstream.receiver.streams import offsets
 
 
-class Command(management.SockstreamCommand):
+class Command(commands.SockstreamCommand):
     """Let a site's stream begin anew at record 1. The rows that it brought before stay."""
 
     help = "Accept the new history of a site whose database was made anew (epoch-unknown)."
@@ -21,16 +22,16 @@ class Command(management.SockstreamCommand):
         parser.add_argument(
             "stream", nargs="?", default="default", help="the site's database alias (default)"
         )
-        management.add_database_option(parser)
+        commands.add_database_option(parser)
 
     def run(self, options: dict[str, Any]) -> None:
-        using = management.database(options)
-        management.require_migrations(using, ["sockstream_receiver"])
+        using = commands.database(options)
+        readiness.require_migrations(using, ["sockstream_receiver"])
         source, stream = options["source"], options["stream"]
         try:
             before = offsets.adopt(source, stream, using=using)
         except (OperationalError, InterfaceError) as error:
-            raise management.unreachable(using, error) from error
+            raise readiness.unreachable(using, error) from error
         self.stdout.write(
             f"{source}/{stream} stood at {before}; its next hello begins it anew. Rows of before "
             "that the site no longer has go with its next oplog_snapshot."

@@ -7,13 +7,14 @@ from typing import Any
 from django.core.management.base import CommandParser
 from rich.console import Console
 
-from sockstream import management
+from sockstream import commands
+from sockstream.databases import readiness
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.receiver import parked, parked_tables
 from sockstream.status import WIDE
 
 
-class Command(management.SockstreamCommand):
+class Command(commands.SockstreamCommand):
     """Show the parked records, try them again, or drop them."""
 
     help = "Show, retry or drop the records that central has parked."
@@ -27,11 +28,11 @@ class Command(management.SockstreamCommand):
             "--with-dependents", action="store_true", help="with drop: also what waits behind them"
         )
         parser.add_argument("--yes", action="store_true", help="with drop: do not ask")
-        management.add_database_option(parser)
+        commands.add_database_option(parser)
 
     def run(self, options: dict[str, Any]) -> None:
-        using = management.database(options)
-        management.require_migrations(using, ["sockstream_receiver"])
+        using = commands.database(options)
+        readiness.require_migrations(using, ["sockstream_receiver"])
         file: Any = self.stdout
         width = None if file.isatty() else WIDE
         self.console = Console(file=file, width=width, no_color=options["no_color"])
@@ -70,7 +71,7 @@ class Command(management.SockstreamCommand):
             parked.require_dependents(rows, ids)
         if not options["yes"]:
             parked_tables.show_list(rows, self.console)
-            management.confirm(f"Drop these {len(rows)} records for good?", "--yes")
+            commands.confirm(f"Drop these {len(rows)} records for good?", "--yes")
         count = parked.drop(using, {row.pk for row in rows})
         self.stdout.write(f"{count} records are dropped.")
 

@@ -9,17 +9,17 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from sockstream import management
+from sockstream import commands, process
 from sockstream.conf import settings
-from sockstream.hangup import Hangup, hangups
+from sockstream.process import Hangup, hangups
 from sockstream.receiver.preflight import require_ready
-from sockstream.receiver.serving.listening import listen, listen_many, shown
-from sockstream.receiver.serving.papers import Papers
-from sockstream.receiver.serving.server import Server
-from sockstream.receiver.serving.workers import Workers, share
+from sockstream.receiver.roads.mtls.listening import listen, listen_many, shown
+from sockstream.receiver.roads.mtls.server import Server
+from sockstream.receiver.roads.mtls.workers import Workers, share
+from sockstream.tls.papers import Papers, paths
 
 
-class Command(management.SockstreamCommand):
+class Command(commands.SockstreamCommand):
     """Serve the sites until a signal comes."""
 
     help = "Receive the sites' writes over mutual TLS, and apply them to this database."
@@ -35,25 +35,25 @@ class Command(management.SockstreamCommand):
             metavar="N",
             help="how many processes share the work (default: 1; one only on SQLite)",
         )
-        management.add_database_option(parser)
-        management.add_tls_options(parser)
+        commands.add_database_option(parser)
+        commands.add_tls_options(parser)
 
     def run(self, options: dict[str, Any]) -> None:
         with hangups() as hangup:
             self._receive(options, hangup)
 
     def _receive(self, options: dict[str, Any], hangup: Hangup) -> None:
-        using, count = management.database(options), options["workers"]
+        using, count = commands.database(options), options["workers"]
         own = share(settings(), count, using)
-        host, port = management.host_and_port(options["bind"], "--bind")
-        papers = Papers(partial(management.paths, options))
-        management.start_logging(options["verbosity"])
+        host, port = commands.host_and_port(options["bind"], "--bind")
+        papers = Papers(partial(paths, options))
+        process.start_logging(options["verbosity"])
         require_ready(using, own)
 
-        def serve(sockets: Sequence[socket.socket], stop: management.Stop, hangup: Hangup) -> None:
+        def serve(sockets: Sequence[socket.socket], stop: process.Stop, hangup: Hangup) -> None:
             Server(papers, using, own, hangup).run(sockets, stop)
 
-        with management.stop_signals() as stop:
+        with process.stop_signals() as stop:
             if count == 1:
                 with listen(host, port) as sockets:
                     self._say_where(sockets)

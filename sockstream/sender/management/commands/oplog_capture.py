@@ -6,23 +6,24 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from sockstream import management
+from sockstream import commands
+from sockstream.databases import readiness
 from sockstream.exceptions import SockstreamError
 from sockstream.sender import capture
 
 
-class Command(management.SockstreamCommand):
+class Command(commands.SockstreamCommand):
     """Install, remove or compare what captures. `migrate` installs it, too."""
 
     help = "Install, remove or check what captures this site's writes."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=("install", "remove", "status"))
-        management.add_database_option(parser)
+        commands.add_database_option(parser)
 
     def run(self, options: dict[str, Any]) -> None:
-        using = management.database(options)
-        management.require_migrations(using, ["sockstream_sender"])
+        using = commands.database(options)
+        readiness.require_migrations(using, ["sockstream_sender"])
         {"install": self.install, "remove": self.remove, "status": self.status}[options["action"]](
             using
         )

@@ -9,17 +9,18 @@ from typing import Any
 from django.core.management.base import CommandParser
 from rich.console import Console
 
-from sockstream import management
+from sockstream import commands, process
 from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
-from sockstream.hangup import Hangup, hangups
+from sockstream.process import Hangup, hangups
 from sockstream.sender.preflight import require_ready
 from sockstream.sender.report import LiveReport, Report
 from sockstream.sender.roads import Roads
 from sockstream.sender.service import Service
+from sockstream.tls import papers
 
 
-class Command(management.SockstreamCommand):
+class Command(commands.SockstreamCommand):
     """Send what is captured at this site to central, in order, and keep on doing so."""
 
     help = "Send this site's committed writes to central, over mutual TLS."
@@ -27,21 +28,21 @@ class Command(management.SockstreamCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--to", required=True, metavar="HOST:PORT", help="central's address")
         parser.add_argument("--once", action="store_true", help="send what is there, then exit")
-        management.add_database_option(parser)
-        management.add_tls_options(parser)
+        commands.add_database_option(parser)
+        commands.add_tls_options(parser)
 
     def run(self, options: dict[str, Any]) -> None:
-        with management.stop_signals() as stop, hangups() as hangup:
+        with process.stop_signals() as stop, hangups() as hangup:
             self._send(options, stop, hangup)
 
-    def _send(self, options: dict[str, Any], stop: management.Stop, hangup: Hangup) -> None:
-        using, own = management.database(options), settings()
-        host, port = management.host_and_port(options["to"], "--to")
+    def _send(self, options: dict[str, Any], stop: process.Stop, hangup: Hangup) -> None:
+        using, own = commands.database(options), settings()
+        host, port = commands.host_and_port(options["to"], "--to")
         if not host or not port:
             raise ConfigError(f"--to {options['to']}: no host or no port", "Write HOST:PORT")
         require_ready(using, own)
-        roads = Roads(using, host, port, partial(management.paths, options), own)
+        roads = Roads(using, host, port, partial(papers.paths, options), own)
         report = LiveReport(Console(stderr=True)) if sys.stderr.isatty() else Report()
         with report:
-            management.start_logging(options["verbosity"])
+            process.start_logging(options["verbosity"])
             Service(using, own, roads, report, stop, hangup, once=options["once"]).run()

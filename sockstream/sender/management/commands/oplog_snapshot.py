@@ -7,14 +7,15 @@ from typing import Any
 from django.core.management.base import CommandParser
 from django.db import InterfaceError, OperationalError
 
-from sockstream import management
+from sockstream import commands
 from sockstream.conf import settings
+from sockstream.databases import readiness
 from sockstream.exceptions import ConfigError
 from sockstream.sender.preflight import require_ready
 from sockstream.sender.snapshot import Snapshot
 
 
-class Command(management.SockstreamCommand):
+class Command(commands.SockstreamCommand):
     """Send all rows as they are, and let central remove what this site no longer has."""
 
     help = "Send all rows of this site as they are; central removes what the site no longer has."
@@ -28,10 +29,10 @@ class Command(management.SockstreamCommand):
             action="store_true",
             help="begin the stream anew: after a backup was restored, or with a copied database",
         )
-        management.add_database_option(parser)
+        commands.add_database_option(parser)
 
     def run(self, options: dict[str, Any]) -> None:
-        using, own = management.database(options), settings()
+        using, own = commands.database(options), settings()
         labels, new_epoch = options["models"], options["new_epoch"]
         if new_epoch and labels:
             raise ConfigError("--new-epoch is for all models", "Leave the models' names away")
@@ -39,7 +40,7 @@ class Command(management.SockstreamCommand):
         try:
             count = Snapshot(using, own, labels, self.stdout.write).take(new_epoch=new_epoch)
         except (OperationalError, InterfaceError) as error:
-            raise management.unreachable(using, error) from error
+            raise readiness.unreachable(using, error) from error
         self.stdout.write(
             f"The snapshot has {count:,} rows. Central has it once oplog_send sent it."
         )

@@ -1,0 +1,1 @@
+"""Records set aside: judged, remembered, tried again."""

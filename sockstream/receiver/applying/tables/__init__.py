@@ -1,0 +1,1 @@
+"""What records of rows do to central's tables."""

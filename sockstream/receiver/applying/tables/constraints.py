@@ -1,0 +1,136 @@
+"""Which reference is broken, when a database only says at the commit that one is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connections, models, router
+from django.db.models import QuerySet
+
+from sockstream.exceptions import Refusal
+from sockstream.receiver.applying.faults import RecordFault, shown
+from sockstream.receiver.applying.halving import fault_of
+from sockstream.receiver.applying.parts import Part
+from sockstream.rows import Row, describe
+from sockstream.wire.records import DELETE
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A row whose reference points to nothing. The names are as `faults.shown` gives them."""
+
+    model: str
+    key: str
+    field: str
+    target: str
+    missing: str
+
+    def refusal(self) -> Refusal:
+        """The reason to give."""
+        return Refusal(
+            "missing-reference",
+            f"{self.field!r} of {self.model} {self.key} points to {self.target} {self.missing}, "
+            "which central does not have",
+            f"Let the site send {self.target} too",
+        )
+
+    def fault(self, parts: Sequence[Part]) -> RecordFault:
+        """The record that wrote the row, or else the one that deleted what it points to."""
+        for part in reversed(parts):
+            for at in reversed(range(len(part.records))):
+                found = fault_of(part, at)
+                gone = part.records[at][0] == DELETE
+                if (found.model, found.key) == (
+                    (self.target, self.missing) if gone else (self.model, self.key)
+                ):
+                    return found
+        return RecordFault(self.model, self.key, parts[-1].first_seq + len(parts[-1].records) - 1)
+
+
+def find_broken(labels: Iterable[str], allowed: Any, using: str) -> Broken | None:
+    """A row that breaks a foreign key from or to one of the models, in the open transaction.
+
+    Reads whole tables: for the case that something is known to be broken.
+    """
+    for model in [allowed[label] for label in labels if label in allowed]:
+        for f in foreign_keys(model):
+            here = router.allow_migrate_model(using, f.model)
+            if here and (found := _broken(f, using)) is not None:
+                return found
+    return None
+
+
+def find_pointing(row: Row, keys: Mapping[int, Sequence[Any]], using: str) -> Broken | None:
+    """A row that points to one of those with these local primary keys, which are not there.
+
+    `keys` has the key of each by its parts. Foreign keys without a constraint count too.
+    """
+    for f in _references(row.model):
+        by_number = f.target_field.primary_key and f.target_field.model is row.model
+        if not (by_number and router.allow_migrate_model(using, f.model)):
+            continue
+        child = describe(f.model)
+        names = [column.field.attname for column in child.key]
+        rows: QuerySet[Any] = QuerySet(model=f.model, using=using)
+        pointing = rows.filter(**{f"{f.attname}__in": list(keys)})
+        found = pointing.values_list(f.attname, *names).first()
+        if found is not None:
+            parts = zip(found[1:], child.key, strict=True)
+            return Broken(
+                model=child.label,
+                key=", ".join(_shown(value, column.field) for value, column in parts),
+                field=f.name,
+                target=row.label,
+                missing=shown(keys[found[0]]),
+            )
+    return None
+
+
+def foreign_keys(model: type[models.Model]) -> Iterator[Any]:
+    """The fields behind the foreign keys of the model's table, and of those that point to it."""
+    return (f for f in _references(model) if f.db_constraint)
+
+
+def _references(model: type[models.Model]) -> Iterator[Any]:
+    relations: list[Any] = list(model._meta.get_fields(include_hidden=True))
+    for f in [f if f.concrete else getattr(f, "field", None) for f in relations]:
+        if isinstance(f, models.ForeignKey) and f.model._meta.managed:
+            yield f
+
+
+def _broken(f: Any, using: str) -> Broken | None:
+    row = describe(f.model)
+    target = f.target_field
+    connection = connections[using]
+    quote = connection.ops.quote_name
+    keys = ", ".join(f"c.{quote(column.column)}" for column in row.key)
+    reference, pointed = quote(f.column), quote(target.column)
+    parents = quote(target.model._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT c.{reference}, {keys} FROM {quote(row.table)} c "
+            f"LEFT JOIN {parents} p ON p.{pointed} = c.{reference} "
+            f"WHERE c.{reference} IS NOT NULL AND p.{pointed} IS NULL LIMIT 1"
+        )
+        found = cursor.fetchone()
+    if found is None:
+        return None
+    parts = [_shown(value, column.field) for value, column in zip(found[1:], row.key, strict=True)]
+    return Broken(
+        model=row.label,
+        key=", ".join(parts),
+        field=f.name,
+        target=target.model._meta.label_lower,
+        missing=_shown(found[0], target),
+    )
+
+
+def _shown(value: Any, f: Any) -> str:
+    while f.remote_field:
+        f = f.target_field
+    if isinstance(f, models.UUIDField):
+        return str(value if isinstance(value, UUID) else UUID(value))
+    return str(value)

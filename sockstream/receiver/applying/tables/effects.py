@@ -1,0 +1,241 @@
+"""The net effect of some records, written to central's tables many rows a statement.
+
+Deletes come first, children before parents, so that what they free (a unique value) can be taken
+by another row; then updates and inserts, parents before children. If the database itself cascades
+deletes, they come last: a child that left its parent in the same group must not go with it. Where
+such an order is not the right one (two rows that swap a unique value), the database refuses, and
+the caller writes smaller parts in their own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.backends.utils import CursorWrapper
+
+from sockstream.exceptions import Refusal
+from sockstream.receiver.applying.faults import shown
+from sockstream.receiver.applying.plans import Plan
+from sockstream.rows import Column, Row, writing_order
+
+from .holdings import Holdings
+from .reduce import Net, Values, frozen_key
+from .references import References
+
+
+@dataclass(slots=True)
+class Meetings:
+    """How often a record met what it should not: somebody else wrote these rows at central."""
+
+    inserts_met: int = 0
+    updates_missed: int = 0
+    deletes_missed: int = 0
+
+    def add(self, other: Meetings) -> None:
+        """Count the meetings of `other` too."""
+        self.inserts_met += other.inserts_met
+        self.updates_missed += other.updates_missed
+        self.deletes_missed += other.deletes_missed
+
+
+@dataclass(slots=True)
+class Table:
+    """What the records of one model amount to, and how it is written."""
+
+    plan: Plan
+    net: Net
+
+
+class Effect:
+    """The net effect of some records on its way into the tables.
+
+    `draws`: a row may point to one that is still to come. If not, that is refused. `all_new`: what
+    was inserted is taken to be new; if it is not, `write` may raise IntegrityError.
+    """
+
+    def __init__(
+        self,
+        tables: dict[str, Table],
+        references: References,
+        holdings: Holdings,
+        cursor: CursorWrapper,
+        *,
+        draws: bool,
+        all_new: bool = False,
+    ) -> None:
+        self._tables = tables
+        self._draws = draws
+        self._all_new = all_new
+        self._references = references
+        self._holdings = holdings
+        self._cursor = cursor
+        self._meetings = Meetings()
+        self._late: list[tuple[Plan, list[Values]]] = []
+        self._all_written = False
+
+    def write(self) -> Meetings:
+        ordered = writing_order(table.plan.row for table in self._tables.values())
+        tables = [self._tables[row.label] for row in ordered]
+        deletes_last = any(table.plan.cascades for table in tables)
+        if not deletes_last:
+            self._delete_all(tables)
+        for table in tables:
+            self._update(table.plan, table.net.updates())
+            self._meetings.inserts_met += self._insert(table.plan, table.net.inserts())
+            self._insert(table.plan, table.net.saves())
+        self._all_written = True
+        for plan, rows in self._late:
+            self._update(plan, rows)
+        if deletes_last:
+            self._delete_all(tables)
+        for table in tables:
+            self._note(table.plan.row, table.net)
+        return self._meetings
+
+    def _note(self, row: Row, net: Net) -> None:
+        self._holdings.remove(row, net.gone(), self._cursor)
+        # A snapshot's generation is for all that it may not take away: also for a row that was
+        # changed before its own record came, and so was there already.
+        if self._meetings.updates_missed or self._holdings.loads(row.label):
+            self._holdings.add(row, net.there(), self._cursor)
+        else:
+            self._holdings.add(row, net.new(), self._cursor, all_new=self._all_new)
+
+    def _delete_all(self, tables: Sequence[Table]) -> None:
+        for table in reversed(tables):
+            if deletes := table.net.deletes():
+                met = self.delete(table.plan, deletes)
+                self._meetings.deletes_missed += len(deletes) - met
+            if passing := table.net.passing():
+                self._meetings.inserts_met += self.delete(table.plan, passing)
+            if saved := table.net.saved_and_gone():
+                self.delete(table.plan, saved)
+
+    def delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
+        """Delete the rows with these keys, by their parts; returns how many were there."""
+        columns: list[Values] = list(zip(*names, strict=True))
+        for number in plan.key_references:
+            columns[number] = self._local(plan.columns[number], columns[number])
+        self._references.forget(plan.label, (frozen_key(name)[0] for name in names))
+        return plan.statements.delete(self._cursor, columns)
+
+    def _update(self, plan: Plan, rows: list[Values]) -> None:
+        if not rows:
+            return
+        columns, ready, late = self._columns(plan, rows)
+        if late:
+            self._late.append((plan, late))
+        if not ready:
+            return
+        found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
+        if found < len(ready):
+            self._meetings.updates_missed += self._add(plan, columns, ready)
+
+    def _insert(self, plan: Plan, rows: list[Values]) -> int:
+        """Insert the rows, or update those that are there; returns how many these were."""
+        met = 0
+        while rows:
+            columns, ready, late = self._columns(plan, rows)
+            if not ready:
+                columns, ready, late = self._columns(plan, rows, at_once=True)
+            added = self._add(plan, columns, ready)
+            if added < len(ready):
+                met += len(ready) - added
+                if not plan.only_key:
+                    plan.statements.update(self._cursor, columns)
+            written = set(map(id, ready))
+            if late:
+                self._late.append((plan, [row for row in late if id(row) in written]))
+            rows = [row for row in rows if id(row) not in written]
+        return met
+
+    def _add(self, plan: Plan, columns: Sequence[Values], rows: Sequence[Values]) -> int:
+        """Insert the rows, which are given by columns too; returns how many were not there."""
+        if plan.numbered is None or not self._references.promises(plan.row):
+            insert = plan.statements.insert_new if self._all_new else plan.statements.insert
+            return insert(self._cursor, [*columns, *plan.defaults(len(rows))])
+        names = [frozen_key(row[: plan.key_width]) for row in rows]
+        keys = [name[0] for name in names] if plan.key_width == 1 else names
+        numbers = self._references.promised(plan.row, keys)
+        free = [at for at, number in enumerate(numbers) if number is None]
+        taken = [at for at, number in enumerate(numbers) if number is not None]
+        added = 0
+        if free:
+            values = [*_chosen(columns, free), *plan.defaults(len(free))]
+            added += plan.statements.insert(self._cursor, values)
+        if taken:
+            values = [*_chosen(columns, taken), [numbers[at] for at in taken]]
+            added += plan.numbered.insert(self._cursor, [*values, *plan.defaults(len(taken))])
+        return added
+
+    def _columns(
+        self, plan: Plan, rows: list[Values], *, at_once: bool = False
+    ) -> tuple[list[Values], list[Values], list[Values]]:
+        """The rows by columns with local references, which rows these are, and which come again.
+
+        A row waits if it points to one that is written later, but not if all have to go `at_once`.
+        Where the reference can be NULL it is so for the time being.
+        """
+        columns: list[Values] = list(zip(*rows, strict=True))
+        waiting: set[int] = set()
+        late: set[int] = set()
+        for number in plan.references:
+            names, column = columns[number], plan.columns[number]
+            columns[number] = found = self._local(column, names)
+            if found.count(None) > names.count(None):
+                missing = [
+                    at for at, pk in enumerate(found) if pk is None and names[at] is not None
+                ]
+                coming = set() if at_once else self._coming(column, names, missing)
+                self._draw(plan, column, names, found, [at for at in missing if at not in coming])
+                (late if column.nullable else waiting).update(coming)
+        ready = rows
+        if waiting:
+            keep = [at for at in range(len(rows)) if at not in waiting]
+            columns = _chosen(columns, keep)
+            ready = [rows[at] for at in keep]
+        return columns, ready, [rows[at] for at in sorted(late | waiting)]
+
+    def _local(self, column: Column, names: Values) -> list[Any]:
+        assert column.target is not None
+        return self._references.local(column.target, names)
+
+    def _coming(self, column: Column, names: Values, missing: Iterable[int]) -> set[int]:
+        """Which of the missing are written here, later."""
+        table = self._tables.get(column.parent or "")
+        if self._all_written or table is None:
+            return set()
+        last = table.net.last
+        return {at for at in missing if last.get(frozen_key([names[at]])[0]) is not None}
+
+    def _draw(
+        self, plan: Plan, column: Column, names: Values, found: list[Any], absent: list[int]
+    ) -> None:
+        """Put the numbers of the absent into `found`. Raises Refusal if they can't be promised."""
+        if not absent:
+            return
+        assert column.target is not None
+        wanted = [names[at] for at in absent]
+        numbers = self._references.draw(column.target, wanted) if self._draws else None
+        if numbers is None:
+            raise _missing(plan, column, wanted[0])
+        for at, number in zip(absent, numbers, strict=True):
+            found[at] = number
+
+
+def _chosen(columns: Sequence[Values], places: Sequence[int]) -> list[Values]:
+    """Some rows, by columns."""
+    if len(places) == len(columns[0]):
+        return list(columns)
+    return [[values[at] for at in places] for values in columns]
+
+
+def _missing(plan: Plan, column: Column, name: Any) -> Refusal:
+    return Refusal(
+        "missing-reference",
+        f"{column.name!r} of {plan.label} points to {column.parent} {shown([name])}, "
+        "which central does not have",
+        f"Let the site send {column.parent} too",
+    )

@@ -1,0 +1,177 @@
+"""Which rows a stream has brought: what its snapshot may take away, and nobody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any
+from uuid import UUID
+
+import msgpack  # type: ignore[import-untyped]
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
+from django.db.models import F
+
+from sockstream.receiver.models import HeldRow, Holding, Source
+from sockstream.rows import Kind, Row
+
+_NAME_SIZE = 16
+_AT_ONCE = 5_000
+
+Key = Sequence[Any]
+
+_TABLE = HeldRow._meta.db_table
+_INTO = f"INSERT INTO {_TABLE} (holding, generation, name, {{}}) "
+_VALUES = "VALUES (%s, %s, %s, %s) "
+_FROM_ARRAYS = "SELECT %s, %s, n, k FROM unnest(%s::uuid[], %s::bytea[]) u (n, k) "
+_OLDER = (
+    "ON CONFLICT (holding, name) DO UPDATE SET generation = excluded.generation "
+    f"WHERE {_TABLE}.generation <> excluded.generation"
+)
+_ADD_NEW = {"postgresql": _INTO.format("key") + _FROM_ARRAYS}
+_ADD = {
+    "sqlite": _INTO.format("key") + _VALUES + _OLDER,
+    "postgresql": _INTO.format("key") + _FROM_ARRAYS + _OLDER,
+    "mysql": _INTO.format("`key`")
+    + _VALUES
+    + "ON DUPLICATE KEY UPDATE generation = VALUES(generation)",
+}
+_REMOVE = {
+    "sqlite": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
+    # One array, no join: of a join by two columns PostgreSQL may compare each row with each.
+    "postgresql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = ANY(%s::uuid[])",
+    "mysql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
+}
+
+
+class Holdings:
+    """The holdings of one stream, read once each; written in the caller's transaction."""
+
+    def __init__(self, source: str, stream: str, using: str) -> None:
+        self._source = source
+        self._stream = stream
+        self._using = using
+        self._vendor = connections[using].vendor
+        self._known: dict[str, Holding] = {}
+        self._touched: set[str] = set()
+
+    def forget(self) -> None:
+        """Ask again for those that were made or changed here: that may be rolled back."""
+        for label in self._touched:
+            self._known.pop(label, None)
+
+    def id_of(self, label: str) -> int:
+        """The primary key of the model's holding."""
+        return self._get(label).pk
+
+    def waits(self, label: str) -> bool:
+        """Whether a snapshot is to bring the model's rows later, as they are then."""
+        return self._get(label).phase == Holding.Phase.WAITING
+
+    def loads(self, label: str) -> bool:
+        """Whether a snapshot is bringing the model's rows."""
+        return self._get(label).phase == Holding.Phase.LOADING
+
+    def begin(self, label: str) -> None:
+        """A snapshot will bring the model's rows: those of now are of an older generation."""
+        self._change(label, phase=Holding.Phase.WAITING, generation=F("generation") + 1)
+
+    def load(self, label: str) -> None:
+        """The snapshot's rows of the model follow."""
+        self._change(label, phase=Holding.Phase.LOADING)
+
+    def end(self, label: str) -> None:
+        """All of the model's rows have come."""
+        self._change(label, phase=Holding.Phase.NONE)
+
+    def add(
+        self, row: Row, keys: Sequence[Any], cursor: CursorWrapper, *, all_new: bool = False
+    ) -> None:
+        """The stream has brought rows with these keys (see reduce.Net).
+
+        `all_new`: none of them should be noted already; raises IntegrityError if one may be.
+        """
+        if not keys:
+            return
+        holding = self._get(row.label)
+        names, packed = stored_names(row, keys)
+        common = holding.pk, holding.generation
+        sql = (all_new and _ADD_NEW.get(self._vendor)) or _ADD[self._vendor]
+        if self._vendor == "postgresql":
+            cursor.execute(sql, [*common, _array(names), _octets(packed)])
+            return
+        rows = [(*common, name, key) for name, key in sorted(zip(names, packed, strict=True))]
+        cursor.executemany(sql, rows)
+
+    def remove(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
+        """Rows with these keys are gone."""
+        if keys:
+            names, _ = stored_names(row, keys)
+            self._remove(self._get(row.label), names, cursor)
+
+    def _remove(self, holding: Holding, names: Sequence[str], cursor: CursorWrapper) -> None:
+        if self._vendor == "postgresql":
+            cursor.execute(_REMOVE[self._vendor], [holding.pk, _array(names)])
+        else:
+            cursor.executemany(_REMOVE[self._vendor], [(holding.pk, name) for name in names])
+
+    def take_stale(self, row: Row, cursor: CursorWrapper) -> list[Key]:
+        """Some keys, by their parts, of rows of older generations, which are no longer noted.
+
+        Empty once there are none.
+        """
+        holding = self._get(row.label)
+        stale = HeldRow.objects.using(self._using).filter(
+            holding=holding.pk, generation__lt=holding.generation
+        )
+        found = list(stale.values_list("name", "key")[:_AT_ONCE])
+        if found:
+            self._remove(holding, [name.hex for name, _ in found], cursor)
+        return [stored_key(name, key) for name, key in found]
+
+    def _get(self, label: str) -> Holding:
+        if label not in self._known:
+            source = Source.objects.using(self._using).get(name=self._source)
+            holdings = Holding.objects.using(self._using)
+            self._known[label], made = holdings.get_or_create(
+                source=source, stream=self._stream, model=label
+            )
+            if made:
+                self._touched.add(label)
+        return self._known[label]
+
+    def _change(self, label: str, **values: Any) -> None:
+        holding = self._get(label)
+        self._touched.add(label)
+        Holding.objects.using(self._using).filter(pk=holding.pk).update(**values)
+        holding.refresh_from_db(using=self._using)
+
+
+def stored_names(row: Row, keys: Iterable[Any]) -> tuple[list[str], list[bytes | None]]:
+    """What keys (see reduce.Net) are noted by: a UUID as it is, another one by its digest; the
+    second list has those other keys, packed.
+    """
+    single = len(row.key) == 1
+    if single and row.key[0].kind is Kind.UUID:
+        keys = list(keys)
+        if set(map(type, keys)) == {bytes} and set(map(len, keys)) == {_NAME_SIZE}:
+            return [key.hex() for key in keys], [None] * len(keys)
+    packed = [msgpack.packb((key,) if single else key) for key in keys]
+    return [blake2b(key, digest_size=_NAME_SIZE).hexdigest() for key in packed], packed
+
+
+def stored_key(name: UUID, packed: bytes | memoryview | None) -> Key:
+    """The key that was noted so, by its parts."""
+    if packed is None:
+        return (name.bytes,)
+    key: Key = msgpack.unpackb(bytes(packed), use_list=False)
+    return key
+
+
+def _array(names: Iterable[str]) -> str:
+    return f"{{{','.join(names)}}}"
+
+
+def _octets(values: Iterable[bytes | None]) -> str:
+    texts = ("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values)
+    return f"{{{','.join(texts)}}}"

@@ -1,0 +1,81 @@
+"""What a dialect does for one table: insert, update, delete and find many rows at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from sockstream.rows import Column
+
+Values = Sequence[Any]
+"""The values of one column, a row each; a table's rows come as a sequence of those."""
+
+Encoder = Callable[[Values], Values]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The columns that a layout writes: the key's, the others, and what only an insert gives.
+
+    `unsent` columns are those that central has and the site does not: their values come from
+    Django's defaults, already in the form of the database. `wanted` is the column that a look-up
+    by key reads: the local primary key, or a part of the key itself.
+    """
+
+    table: str
+    keys: tuple[Column, ...]
+    others: tuple[Column, ...] = ()
+    unsent: tuple[Column, ...] = ()
+    wanted: Column | None = None
+
+    @property
+    def inserted(self) -> tuple[Column, ...]:
+        """The columns of an insert, in their order."""
+        return self.keys + self.others + self.unsent
+
+
+class Statements(ABC):
+    """The statements of one shape for one database, made once and used for every batch.
+
+    Rows are given by columns, keys first, in their wire form; references are local already. All
+    methods raise Django's database errors, or Refusal for a value that the database would change.
+    """
+
+    def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
+        quote = connection.ops.quote_name
+        self.shape = shape
+        self.table = _escaped(quote(shape.table))
+        self.keys, self.others, self.inserted = (
+            [_escaped(quote(column.column)) for column in columns]
+            for columns in (shape.keys, shape.others, shape.inserted)
+        )
+        self.wanted = _escaped(quote(shape.wanted.column)) if shape.wanted else self.keys[0]
+
+    @abstractmethod
+    def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        """Add the rows whose key is not there yet; returns how many that were."""
+
+    def insert_new(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        """As `insert`, for rows that should not be there; raises IntegrityError if one may be."""
+        return self.insert(cursor, columns)
+
+    @abstractmethod
+    def update(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        """Change the rows that are there; returns how many that were."""
+
+    @abstractmethod
+    def delete(self, cursor: CursorWrapper, keys: Sequence[Values]) -> int:
+        """Remove the rows with these keys; returns how many were there."""
+
+    @abstractmethod
+    def find(self, cursor: CursorWrapper, keys: Sequence[Values]) -> list[Any]:
+        """What stands in the column `wanted` of each row; None for a row that is not there."""
+
+
+def _escaped(name: str) -> str:
+    return name.replace("%", "%%")

@@ -1,0 +1,99 @@
+"""Statements that any database understands: one a row, sent together by the driver."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from sockstream.rows import Kind
+
+from . import forms
+from .base import Shape, Statements, Values
+
+_AT_ONCE = 500
+
+
+class PortableStatements(Statements):
+    """Looks which rows are there, and inserts the others; for MySQL and MariaDB."""
+
+    def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
+        super().__init__(shape, connection)
+        self._encoders = [
+            forms.encoder(column, connection.timezone) for column in shape.keys + shape.others
+        ]
+        self._where = " AND ".join(f"{name} = %s" for name in self.keys)
+        self._insert = self.insert_sql()
+        self._update = (
+            f"UPDATE {self.table} SET {', '.join(f'{name} = %s' for name in self.others)} "
+            f"WHERE {self._where}"
+        )
+        self._delete = f"DELETE FROM {self.table} WHERE {self._where}"
+
+    def insert_sql(self) -> str:
+        """The insert of one row."""
+        marks = ", ".join(["%s"] * len(self.inserted))
+        return f"INSERT INTO {self.table} ({', '.join(self.inserted)}) VALUES ({marks})"
+
+    def encoded(self, columns: Sequence[Values]) -> list[Values]:
+        """The columns in the database's form. Those that are not sent have it already."""
+        known = [
+            encode(values) if encode else values
+            for encode, values in zip(self._encoders, columns, strict=False)
+        ]
+        return known + list(columns[len(known) :])
+
+    def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        found = self.find(cursor, columns[: len(self.keys)])
+        rows = zip(*self.encoded(columns), strict=True)
+        missing = [row for row, there in zip(rows, found, strict=True) if there is None]
+        return execute_many(cursor, self._insert, missing)
+
+    def update(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        width = len(self.keys)
+        encoded = self.encoded(columns)
+        rows = list(zip(*encoded[width:], *encoded[:width], strict=True))
+        return execute_many(cursor, self._update, rows)
+
+    def delete(self, cursor: CursorWrapper, keys: Sequence[Values]) -> int:
+        return execute_many(cursor, self._delete, list(zip(*self.encoded(keys), strict=True)))
+
+    def find(self, cursor: CursorWrapper, keys: Sequence[Values]) -> list[Any]:
+        encoded = self.encoded(keys)
+        if len(self.keys) == 1 and self.shape.keys[0].kind in _COMPARED:
+            return self._find_together(cursor, encoded[0])
+        sql = f"SELECT {self.wanted} FROM {self.table} WHERE {self._where}"
+        found: list[Any] = []
+        for key in zip(*encoded, strict=True):
+            cursor.execute(sql, key)
+            row = cursor.fetchone()
+            found.append(row[0] if row else None)
+        return found
+
+    def _find_together(self, cursor: CursorWrapper, keys: Values) -> list[Any]:
+        key = self.keys[0]
+        select = f"SELECT {key}, {self.wanted} FROM {self.table} WHERE {key} IN "
+        comparable = _COMPARED[self.shape.keys[0].kind]
+        found: dict[Any, Any] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
+            cursor.execute(f"{select}({', '.join(['%s'] * len(part))})", part)
+            found.update((comparable(name), value) for name, value in cursor.fetchall())
+        return [found.get(comparable(name)) for name in keys]
+
+
+# Kinds whose stored form can be compared in Python. Text can't: a collation may ignore its case.
+_COMPARED: dict[Kind, Callable[[Any], Any]] = {
+    Kind.INT: lambda value: value,
+    Kind.UUID: lambda value: str(value).replace("-", ""),
+}
+
+
+def execute_many(cursor: CursorWrapper, sql: str, rows: list[Any]) -> int:
+    """Execute `sql` for each row; returns the number of rows that it met."""
+    if not rows:
+        return 0
+    cursor.executemany(sql, rows)
+    return int(cursor.rowcount)

@@ -1,0 +1,112 @@
+"""PostgreSQL: one statement for all rows of a batch, which go as one array a column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from sockstream.rows import Column, Kind
+
+from .arrays import literal
+from .base import Shape, Statements, Values
+
+_MODIFIER = re.compile(r"\([^)]*\)")
+_NESTED = (Kind.ARRAY, Kind.HSTORE)
+_AS_TEXT = (*_NESTED, Kind.RANGE, Kind.RAW)
+_AT_ONCE = 20_000
+
+
+class PostgreSQLStatements(Statements):
+    """Joins the table with `unnest` of the arrays."""
+
+    def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
+        super().__init__(shape, connection)
+        sent = len(shape.keys) + len(shape.others)
+        self._arrays = [
+            _Array(number, column, connection, sent=number < sent)
+            for number, column in enumerate(shape.inserted)
+        ]
+        values = [array.value for array in self._arrays]
+        same = " AND ".join(
+            f"t.{key} = {value}" for key, value in zip(self.keys, values, strict=False)
+        )
+        changes = ", ".join(
+            f"{name} = {value}"
+            for name, value in zip(self.others, values[len(self.keys) :], strict=False)
+        )
+        keys = _unnest(self._arrays[: len(self.keys)])
+        self._insert_new = (
+            f"INSERT INTO {self.table} ({', '.join(self.inserted)}) "
+            f"SELECT {', '.join(values)} FROM {_unnest(self._arrays)}"
+        )
+        self._insert = f"{self._insert_new} ON CONFLICT ({', '.join(self.keys)}) DO NOTHING"
+        self._update = (
+            f"UPDATE {self.table} AS t SET {changes} FROM {_unnest(self._arrays[:sent])} "
+            f"WHERE {same}"
+        )
+        self._delete = f"DELETE FROM {self.table} AS t USING {keys} WHERE {same}"
+        numbered = _unnest(self._arrays[: len(self.keys)], numbered=True)
+        self._find = f"SELECT x.n, t.{self.wanted} FROM {numbered} JOIN {self.table} AS t ON {same}"
+
+    def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        return self._execute(cursor, self._insert, columns)
+
+    def insert_new(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        return self._execute(cursor, self._insert_new, columns)
+
+    def update(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
+        return self._execute(cursor, self._update, columns)
+
+    def delete(self, cursor: CursorWrapper, keys: Sequence[Values]) -> int:
+        return self._execute(cursor, self._delete, keys)
+
+    def find(self, cursor: CursorWrapper, keys: Sequence[Values]) -> list[Any]:
+        found: list[Any] = [None] * len(keys[0])
+        cursor.execute(self._find, self._encoded(keys))
+        for number, value in cursor.fetchall():
+            found[number - 1] = value
+        return found
+
+    def _execute(self, cursor: CursorWrapper, sql: str, columns: Sequence[Values]) -> int:
+        met = 0
+        for start in range(0, len(columns[0]), _AT_ONCE):
+            part = [values[start : start + _AT_ONCE] for values in columns]
+            cursor.execute(sql, self._encoded(part))
+            met += cursor.rowcount
+        return met
+
+    def _encoded(self, columns: Sequence[Values]) -> list[Any]:
+        return [array.encode(values) for array, values in zip(self._arrays, columns, strict=False)]
+
+
+class _Array:
+    """How one column goes to the server: its array's type, and what is taken from it.
+
+    A column that is not sent has values that psycopg knows how to pass. An array of arrays can't
+    be unnested one level deep, so such values, and those of unknown types, go as texts.
+    """
+
+    def __init__(
+        self, number: int, column: Column, connection: BaseDatabaseWrapper, *, sent: bool
+    ) -> None:
+        type_ = _type_of(column, connection)
+        as_text = column.kind in _AS_TEXT if sent else column.kind in _NESTED
+        self.name = f"c{number}"
+        self.mark = f"%s::{'text' if as_text else type_}[]"
+        self.value = f"x.{self.name}::{type_}" if as_text else f"x.{self.name}"
+        self.encode: Callable[[Values], Any] = literal(column) if sent or as_text else list
+
+
+def _unnest(arrays: Sequence[_Array], *, numbered: bool = False) -> str:
+    marks = ", ".join(array.mark for array in arrays)
+    names = ", ".join([array.name for array in arrays] + ["n"] * numbered)
+    return f"unnest({marks}){' WITH ORDINALITY' * numbered} AS x({names})"
+
+
+def _type_of(column: Column, connection: BaseDatabaseWrapper) -> str:
+    """The column's type without its modifier: a cast to varchar(5) would cut longer text."""
+    return _MODIFIER.sub("", column.field.db_type(connection))

@@ -1,0 +1,1 @@
+"""The mutual-TLS socket at central: listening, connections, links."""

@@ -1,1 +1,0 @@
-"""Serving: sockets, TLS, links, and the pool that the appliers run in."""

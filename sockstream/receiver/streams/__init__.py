@@ -1,0 +1,1 @@
+"""Streams: who has which one, and its batches' turn in the database."""

@@ -1,0 +1,273 @@
+"""One stream's batches on their way into the database: in order, one thread at a time.
+
+The event loop puts batches in and never waits; a thread of the pool takes several of them into one
+transaction, and what came of it goes back to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from typing import Protocol
+
+from django.db import Error as DatabaseError
+
+from sockstream.conf import Settings
+from sockstream.receiver.applying.applier import Applied, Applier
+from sockstream.receiver.applying.faults import Fenced, Retry, Stopped, transient
+from sockstream.wire.errors import WireError
+from sockstream.wire.records import Batch
+
+from .pool import Pool
+
+LONGEST_PAUSE = 10.0
+# Of a transaction that others wait for. Much less, and its commit is what takes the time.
+_SHORT_TURN = 2_000
+
+logger = logging.getLogger("sockstream.receiver")
+
+
+class Listener(Protocol):
+    """Hears what became of the batches, in the event loop's thread."""
+
+    def on_applied(self, applied: Applied, size: int, batches: int) -> None:
+        """A transaction has committed, or its group goes on; `size` bytes are free again."""
+
+    def on_stopped(self, stopped: Stopped) -> None:
+        """A record cannot be applied; it is noted in the database."""
+
+    def on_lost(self, error: WireError) -> None:
+        """The link has to end, and the site to send again from the offset."""
+
+
+class State(Enum):
+    """Where a stream is. Only the pool's thread moves it from RUNNING on."""
+
+    IDLE = auto()
+    QUEUED = auto()
+    RUNNING = auto()
+    PAUSED = auto()
+    DONE = auto()
+
+
+class StreamQueue:
+    """The queue of one stream between its link and its applier.
+
+    `begin` is run once, in the pool, before the first batch. `given` is the last seq that the
+    applier got, `written` the last one that it is done with, in a transaction that may be open.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        applier: Applier,
+        begin: Callable[[], None],
+        listener: Listener,
+        pool: Pool,
+        loop: asyncio.AbstractEventLoop,
+        settings: Settings,
+    ) -> None:
+        self.name = name
+        self.given = 0
+        self.written = 0
+        self.done: asyncio.Future[None] = loop.create_future()
+        self._applier = applier
+        self._begin: Callable[[], None] | None = begin
+        self._listener = listener
+        self._pool = pool
+        self._loop = loop
+        self._settings = settings
+        self._changed = threading.Condition()
+        self._state = State.IDLE
+        self._ending = False
+        self._queue: deque[Batch] = deque()
+        self._group_open = False
+        self._failures = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being applied, or waits for it."""
+        return self._state in (State.QUEUED, State.RUNNING, State.PAUSED)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a transaction is open and waits for the rest of its group."""
+        return self._group_open and not self._queue
+
+    def put(self, batch: Batch) -> None:
+        """Queue a batch. Call it in the loop."""
+        with self._changed:
+            if not self._ending:
+                self._queue.append(batch)
+                self._schedule()
+
+    def end(self) -> None:
+        """Finish the transaction at work, drop what is queued; `done` tells when."""
+        with self._changed:
+            self._ending = True
+            self._queue.clear()
+            if self._state in (State.RUNNING, State.DONE):
+                self._changed.notify()
+                return
+            self._state = State.DONE
+        self._finish()
+
+    def start(self) -> None:
+        """Let `begin` run now rather than with the first batch."""
+        with self._changed:
+            self._schedule()
+
+    def _schedule(self) -> None:
+        if self._state is State.IDLE and not self._ending:
+            self._state = State.QUEUED
+            self._pool.take_turn(self._turn)
+        else:
+            self._changed.notify()
+
+    # From here on: in a thread of the pool, but for _resume and _finish.
+
+    def _turn(self) -> None:
+        with self._changed:
+            if self._state is not State.QUEUED:
+                return
+            self._state = State.RUNNING
+        try:
+            self._work()
+        except Retry as error:
+            self._pool.drop_connection()
+            self._pause_or_lose(error)
+        except Stopped as stopped:
+            self._finish_with(self._listener.on_stopped, stopped)
+        except Fenced:
+            words = "A newer connection has taken this stream over"
+            self._finish_with(self._listener.on_lost, WireError("fenced", words))
+        except WireError as error:
+            self._finish_with(self._listener.on_lost, error)
+        except Exception as error:
+            # A bug of ours must not take the thread, and the other streams, with it.
+            logger.exception("%s: unexpected error", self.name)
+            words = f"Central failed unexpectedly ({type(error).__name__}); its log has more"
+            self._finish_with(self._listener.on_lost, WireError("internal", words))
+
+    def _work(self) -> None:
+        if self._begin is not None:
+            with _transient_as_retry():
+                self._begin()
+            self._begin = None
+        while batches := self._next():
+            self._apply(batches)
+            if not self._group_open:
+                break
+        self._give_up_turn()
+
+    def _apply(self, batches: list[Batch]) -> None:
+        self.given = batches[-1].last_seq
+        try:
+            applied = self._applier.apply(batches)
+        except Retry:
+            if not self._group_open:
+                with self._changed:
+                    self._queue.extendleft(reversed(batches))
+            raise
+        self._recovered()
+        self._group_open = applied.group_open
+        self.written = self.given
+        size = sum(batch.size for batch in batches)
+        self._tell(self._listener.on_applied, applied, size, len(batches))
+
+    def _next(self) -> list[Batch]:
+        """The batches of the next transaction; waits for them while a group is open."""
+        with self._changed:
+            while self._group_open and not self._queue and not self._ending:
+                with self._pool.resting():
+                    self._changed.wait()
+            return [] if self._ending else self._take()
+
+    def _take(self) -> list[Batch]:
+        taken: list[Batch] = []
+        size, count = 0, 0
+        # The more streams wait, the shorter the turns: each waits for all the others.
+        most_bytes, most_records = self._settings.COMMIT_BYTES, self._settings.COMMIT_RECORDS
+        share = most_records // (1 + self._pool.waiting)
+        most_records = min(most_records, max(share, _SHORT_TURN))
+        while self._queue:
+            batch = self._queue[0]
+            size, count = size + batch.size, count + batch.count
+            if taken and (size > most_bytes or count > most_records):
+                break
+            taken.append(self._queue.popleft())
+        return taken
+
+    def _give_up_turn(self) -> None:
+        with self._changed:
+            if not self._ending:
+                self._state = State.QUEUED if self._queue else State.IDLE
+                if self._queue:
+                    self._pool.take_turn(self._turn, goes_on=True)
+                return
+            self._state = State.DONE
+        self._close()
+
+    def _pause_or_lose(self, error: Retry) -> None:
+        if self._group_open:
+            # What was applied of the group is rolled back and no longer here to be repeated.
+            self._finish_with(self._listener.on_lost, error.error)
+            return
+        if not self._failures:
+            logger.warning("%s: the database failed, trying again: %s", self.name, error)
+        self._failures += 1
+        delay = random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 10)))
+        with self._changed:
+            ending = self._ending
+            self._state = State.DONE if ending else State.PAUSED
+        if ending:
+            self._close()
+        else:
+            self._tell(self._loop.call_later, delay, self._resume)
+
+    def _recovered(self) -> None:
+        if self._failures:
+            logger.info("%s: the database is back after %d attempts", self.name, self._failures)
+        self._failures = 0
+
+    def _resume(self) -> None:
+        with self._changed:
+            if self._state is State.PAUSED:
+                self._state = State.IDLE
+                self._schedule()
+
+    def _finish_with(self, tell: Callable[..., None], error: Exception) -> None:
+        # Its frames hold the batches, and a link that is over is freed only now and then.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+        with self._changed:
+            self._state = State.DONE
+            self._queue.clear()
+        self._tell(tell, error)
+        self._close()
+
+    def _close(self) -> None:
+        self._applier.close()
+        self._tell(self._finish)
+
+    def _finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _tell(self, function: Callable[..., object], *args: object) -> None:
+        self._loop.call_soon_threadsafe(function, *args)
+
+
+@contextmanager
+def _transient_as_retry() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        if (failed := transient(error)) is not None:
+            raise Retry(failed) from error
+        raise
