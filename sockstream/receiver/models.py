@@ -137,11 +137,11 @@ class HeldRow(models.Model):
         return str(self.name)
 
 
-class Promised(models.Model):
-    """The number that central gives a row when it comes, because others point to it already.
+class Reserved(models.Model):
+    """The number that central gives a row when it comes.
 
-    `holding`, `name` and `key` are as in `HeldRow`. Never seen from outside: none outlives its
-    transaction.
+    `drawn`: others point to the row already; else it was deleted, and may come again. `holding`,
+    `name` and `key` are as in `HeldRow`. Never seen from outside: none outlives its transaction.
     """
 
     pk = models.CompositePrimaryKey("holding", "name")
@@ -149,6 +149,7 @@ class Promised(models.Model):
     name = models.UUIDField()
     key = models.BinaryField(null=True)
     number = models.BigIntegerField()
+    drawn = models.BooleanField(default=True)
 
     def __str__(self) -> str:
         return f"{self.number} for {self.name}"

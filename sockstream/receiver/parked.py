@@ -26,9 +26,7 @@ from .applying.parking.judge import Parking, of_stream
 from .applying.parking.replaying import Replay, delete
 from .applying.parts import Headers
 from .applying.tables.effects import Meetings
-from .applying.tables.holdings import Holdings
 from .applying.tables.integrity import checked
-from .applying.tables.owners import Owners
 from .applying.tables.writing import Writer
 from .models import Offset, Parked
 from .signals import records_applied
@@ -129,11 +127,9 @@ class _Retry:
         self._using = using
         source, stream = offset.source.name, offset.stream
         allowed = {model._meta.label_lower: model for model in captured_models(settings())}
-        holdings = Holdings(source, stream, using)
         self._parking = Parking(source, stream, using, parks=True)
-        owners = Owners(source, stream, using)
-        writer = Writer(owners, holdings, using, self._parking.is_parked)
-        self._write = checked(partial(writer.write, whole=True), holdings, using)
+        writer = Writer(source, stream, using, self._parking.is_parked)
+        self._write = checked(partial(writer.write, whole=True), writer.holdings, using)
         self._replay = Replay(offset, self._parking, Headers(allowed, using), writer, using)
 
     def run(self, outcome: Outcome) -> None:

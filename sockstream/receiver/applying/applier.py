@@ -37,9 +37,7 @@ from .parts import Headers, Part, Step, groups, steps
 from .progress import Progress, hold, move, note_checking, note_stop
 from .tables.constraints import find_broken
 from .tables.effects import Meetings
-from .tables.holdings import Holdings
 from .tables.integrity import checked
-from .tables.owners import Owners
 from .tables.writing import Writer
 
 # In KiB, and in pages: SQLite's own, and ours. Keys come in no order, so that a transaction touches
@@ -79,13 +77,12 @@ class Applier:
         own = settings()
         self._allowed = {model._meta.label_lower: model for model in captured_models(own)}
         self._headers = Headers(self._allowed, using)
-        owners, holdings = Owners(source, stream, using), Holdings(source, stream, using)
         parks, limit = own.ON_ERROR == "park", own.PARKED_MAX
         self._parking = Parking(source, stream, using, parks=parks, limit=limit)
-        self._writer = Writer(owners, holdings, using, self._parking.is_parked)
+        self._writer = Writer(source, stream, using, self._parking.is_parked)
         write, forget = self._writer.write, self._writer.forget
         self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
-        self._close_look = checked(partial(write, whole=True), holdings, using)
+        self._close_look = checked(partial(write, whole=True), self._writer.holdings, using)
         self._checked: Write = partial(self._parking.write, write=self._close_look, forget=forget)
         self._atomic: transaction.Atomic | None = None
         self._open: Progress | None = None
@@ -160,7 +157,12 @@ class Applier:
             raise
         if ends:
             atomic, self._atomic = self._atomic, None
-            atomic.__exit__(None, None, None)
+            try:
+                atomic.__exit__(None, None, None)
+            except BaseException:
+                # Rolled back, or committed and the answer is lost: nobody knows.
+                self._writer.forget()
+                raise
 
     def _check_thread(self) -> None:
         if self._thread != threading.get_ident():
@@ -185,7 +187,7 @@ class Applier:
             self._settle(whole[half:])
 
     def _quickly(self, parts: Sequence[Part]) -> Meetings:
-        return self._writer.write(self._parking.screen(parts))
+        return self._writer.write(self._parking.screen(parts), last=True)
 
     def _commit(self, whole: Sequence[Sequence[Step]], write: Write) -> None:
         with self._transaction(ends=True):
@@ -267,7 +269,7 @@ class Applier:
         cut = last[-1].cut
         try:
             with self._transaction(ends=False):
-                if cut and self._writer.broken() is not None:
+                if cut and self._writer.broken(deleted=True) is not None:
                     return
                 if self._looks_closely(progress):
                     self._try_again(progress)
@@ -330,6 +332,7 @@ class Applier:
         return Stopped(error, fault.model, fault.key, fault.seq)
 
     def _note_commit(self, progress: Progress, counts: Callable[[], dict[str, int]]) -> None:
+        self._writer.committed()
         self._committed = progress.seq, progress.digest
         self._written += progress.records
         parked = Counter(self._parking.labels)

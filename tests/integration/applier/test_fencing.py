@@ -49,9 +49,9 @@ def test_an_offset_that_moved_meanwhile_is_left_alone(
     values = {"fence": 1, "session": 99, "seq": 2, "epoch": b"e", "digest": b"d"}
     write = Writer.write
 
-    def write_and_move(self: Writer, parts: Sequence[Part]) -> Meetings:
+    def write_and_move(self: Writer, parts: Sequence[Part], **how: bool) -> Meetings:
         Offset.objects.using(central).update(**{field: values[field]})
-        return write(self, parts)
+        return write(self, parts, **how)
 
     feed = Feed()
     applier = feed.applier(central)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from sockstream.receiver.applying.tables import references
+from sockstream.receiver.applying.tables import memory
 from sockstream.receiver.applying.tables.references import References
 from sockstream.receiver.models import HeldRow
 from sockstream.rows import describe
@@ -94,14 +94,15 @@ def test_sqlite_gets_rows_in_the_order_of_their_keys(databases: Databases) -> No
 def test_references_are_not_remembered_for_ever(
     central: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(references, "_MOST", 10)
+    monkeypatch.setattr(memory, "_MOST_PKS", 10)
+    remembered = memory.Memory()
     authors = [Author.objects.using(central).create(name=str(number)) for number in range(30)]
     names = [author.id.bytes for author in authors]
-    found = References(central)
+    found = References(central, remembered)
     row = describe(Author)
     for start in range(0, 30, 4):
         local = found.local(row, names[start : start + 4])
         assert local == [author.pkid for author in authors[start : start + 4]]
-        assert sum(map(len, found._known.values())) <= 10
+        assert sum(len(pks) for pks in remembered.pks.values()) <= 10
     assert found.local(row, names) == [author.pkid for author in authors]
     assert found.local(row, [None, b"u" * 16, names[0]]) == [None, None, authors[0].pkid]

@@ -10,7 +10,8 @@ from django.test import override_settings
 from sockstream.receiver.applying.applier import Applier, Retry, Stopped
 from sockstream.receiver.applying.tables import numbers
 from sockstream.receiver.applying.tables.holdings import Holdings
-from sockstream.receiver.models import HeldRow, Holding, Offset, Parked, Promised
+from sockstream.receiver.applying.tables.memory import Memory
+from sockstream.receiver.models import HeldRow, Holding, Offset, Parked, Reserved
 from sockstream.receiver.parked import retry
 from sockstream.rows import describe
 from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Batch, Layout
@@ -46,7 +47,7 @@ def is_done(feed: Feed, using: str) -> bool:
     """Everything is applied, and nothing is promised any more."""
     return (
         Offset.objects.using(using).get().seq == feed.seq
-        and not Promised.objects.using(using).exists()
+        and not Reserved.objects.using(using).exists()
     )
 
 
@@ -183,7 +184,7 @@ def test_a_row_that_never_comes(long: bool, pupil: Author, central: str) -> None
     words = f"'mentor' of zoo.author {pupil.id} points to zoo.author {pupil.mentor.id}"
     assert words in str(found.error)
     assert not Author.objects.using(central).exists()
-    assert not Promised.objects.using(central).exists()
+    assert not Reserved.objects.using(central).exists()
 
 
 def test_one_of_many_never_comes(central: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +214,7 @@ def test_the_foreign_key_has_no_constraint(central: str) -> None:
 
 
 def test_a_row_without_a_number_of_central_s_own_is_promised_none(central: str) -> None:
-    numbers_ = numbers.Numbers(Holdings("site-a", "default", central), central)
+    numbers_ = numbers.Numbers(Holdings("site-a", "default", central), central, Memory())
     assert numbers_.draw(describe(Slot), [Slot().id.bytes]) is None
 
 

@@ -11,6 +11,7 @@ from django.db import connections, models, transaction
 from sockstream.receiver.applying.parts import Header, Part
 from sockstream.receiver.applying.tables.effects import Meetings
 from sockstream.receiver.applying.tables.holdings import Holdings
+from sockstream.receiver.applying.tables.memory import Memory
 from sockstream.receiver.applying.tables.owners import Owners
 from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.rows import describe
@@ -36,8 +37,9 @@ def write(feed: Feed, using: str) -> Meetings:
     allowed[READERS.label] = Essay.readers.through
     (segment,) = segments(feed.batch())
     header = Header(segment.layouts, allowed, using)
-    owners, holdings = _NoOwners("site", "stream", using), _NoHoldings("site", "stream", using)
-    writer = Writer(owners, holdings, using)
+    writer = Writer("site", "stream", using)
+    writer.holdings = _NoHoldings("site", "stream", using)
+    writer._owners = _NoOwners("site", "stream", using, Memory())
     with transaction.atomic(using=using):
         return writer.write([Part(header, segment.first_seq, segment.records)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -205,19 +206,38 @@ def test_many_to_many(central: str) -> None:
     assert Pizza.objects.using(central).get().toppings.count() == 3
 
 
-def test_content_types_are_found_or_made(central: str) -> None:
-    note = Layout("zoo.note", ("id",), ("content_type", "object_id", "text"))
-    feed = Feed()
+NOTE = Layout("zoo.note", ("id",), ("content_type", "object_id", "text"))
+
+
+def test_content_types_of_installed_models_are_found_or_made(central: str) -> None:
+    """As Django does when somebody asks for the first time: migrate makes none for an m2m table."""
     category = Category(name="noted")
-    feed.insert(category)
-    feed.raw(INSERT, note, [b"n" * 16, ["zoo", "category"], category.id.bytes, "known"])
-    feed.raw(INSERT, note, [b"m" * 16, ["gone", "model"], category.id.bytes, "unknown"])
+    feed = Feed().insert(category)
+    for key, model in ((b"n" * 16, "category"), (b"m" * 16, "label_types")):
+        feed.raw(INSERT, NOTE, [key, ["zoo", model], category.id.bytes, model])
     feed.applier(central).apply([feed.batch()])
-    assert Note.objects.using(central).get(text="known").content_type == (
+    notes = Note.objects.using(central).select_related("content_type")
+    assert {note.text: note.content_type.model for note in notes} == {
+        "category": "category",
+        "label_types": "label_types",
+    }
+    assert notes.get(text="category").content_type == (
         ContentType.objects.db_manager(central).get_for_model(Category)
     )
-    assert Note.objects.using(central).get(text="unknown").content_type.model == "model"
-    ContentType.objects.using(central).filter(app_label="gone").delete()
+    ContentType.objects.using(central).filter(model="label_types").delete()
+
+
+@pytest.mark.parametrize("name", [["gone", "model"], ["zoo", ""], [1, 2], ["zoo", None]])
+def test_a_content_type_that_central_does_not_know_is_not_made(
+    name: list[Any], central: str
+) -> None:
+    """A site writes the models in MODELS, and no other table."""
+    before = set(ContentType.objects.using(central).values_list("app_label", "model"))
+    feed = Feed().raw(INSERT, NOTE, [b"n" * 16, name, b"o" * 16, "unknown"])
+    with pytest.raises(Stopped, match=r"contenttypes\.contenttype") as stopped:
+        feed.applier(central).apply([feed.batch()])
+    assert stopped.value.error.code == "missing-reference"
+    assert set(ContentType.objects.using(central).values_list("app_label", "model")) == before
 
 
 def test_content_types_in_a_key(central: str) -> None:

@@ -52,7 +52,8 @@ class Effect:
     """The net effect of some records on its way into the tables.
 
     `draws`: a row may point to one that is still to come. If not, that is refused. `all_new`: what
-    was inserted is taken to be new; if it is not, `write` may raise IntegrityError.
+    was inserted is taken to be new; if it is not, `write` may raise IntegrityError. `last`: nothing
+    is written after it in the transaction, so that nobody will ask for the number of a deleted row.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class Effect:
         *,
         draws: bool,
         all_new: bool = False,
+        last: bool = False,
     ) -> None:
         self._tables = tables
         self._draws = draws
         self._all_new = all_new
+        self._last = last
         self._references = references
         self._holdings = holdings
         self._cursor = cursor
@@ -115,10 +118,12 @@ class Effect:
 
     def delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
         """Delete the rows with these keys, by their parts; returns how many were there."""
+        if not self._last:
+            self._references.keep(plan.row, _keys(plan, names))
         columns: list[Values] = list(zip(*names, strict=True))
         for number in plan.key_references:
             columns[number] = self._local(plan.columns[number], columns[number])
-        self._references.forget(plan.label, (frozen_key(name)[0] for name in names))
+        self._references.forget(plan.label, _keys(plan, names))
         return plan.statements.delete(self._cursor, columns)
 
     def _update(self, plan: Plan, rows: list[Values]) -> None:
@@ -153,12 +158,10 @@ class Effect:
 
     def _add(self, plan: Plan, columns: Sequence[Values], rows: Sequence[Values]) -> int:
         """Insert the rows, which are given by columns too; returns how many were not there."""
-        if plan.numbered is None or not self._references.promises(plan.row):
+        if plan.numbered is None or not self._references.reserves(plan.row):
             insert = plan.statements.insert_new if self._all_new else plan.statements.insert
             return insert(self._cursor, [*columns, *plan.defaults(len(rows))])
-        names = [frozen_key(row[: plan.key_width]) for row in rows]
-        keys = [name[0] for name in names] if plan.key_width == 1 else names
-        numbers = self._references.promised(plan.row, keys)
+        numbers = self._references.reserved(plan.row, _keys(plan, rows))
         free = [at for at, number in enumerate(numbers) if number is None]
         taken = [at for at, number in enumerate(numbers) if number is not None]
         added = 0
@@ -213,7 +216,7 @@ class Effect:
     def _draw(
         self, plan: Plan, column: Column, names: Values, found: list[Any], absent: list[int]
     ) -> None:
-        """Put the numbers of the absent into `found`. Raises Refusal if they can't be promised."""
+        """Put the numbers of the absent into `found`. Raises Refusal if none can be drawn."""
         if not absent:
             return
         assert column.target is not None
@@ -223,6 +226,12 @@ class Effect:
             raise _missing(plan, column, wanted[0])
         for at, number in zip(absent, numbers, strict=True):
             found[at] = number
+
+
+def _keys(plan: Plan, rows: Iterable[Sequence[Any]]) -> list[Any]:
+    """The keys (see reduce.Net) that these rows begin with."""
+    frozen = [frozen_key(row[: plan.key_width]) for row in rows]
+    return [key[0] for key in frozen] if plan.key_width == 1 else frozen
 
 
 def _chosen(columns: Sequence[Values], places: Sequence[int]) -> list[Values]:

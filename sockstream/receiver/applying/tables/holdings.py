@@ -15,6 +15,8 @@ from django.db.models import F
 from sockstream.receiver.models import HeldRow, Holding, Source
 from sockstream.rows import Kind, Row
 
+from .memory import Memory
+
 _NAME_SIZE = 16
 _AT_ONCE = 5_000
 
@@ -47,18 +49,12 @@ _REMOVE = {
 class Holdings:
     """The holdings of one stream, read once each; written in the caller's transaction."""
 
-    def __init__(self, source: str, stream: str, using: str) -> None:
+    def __init__(self, source: str, stream: str, using: str, memory: Memory | None = None) -> None:
         self._source = source
         self._stream = stream
         self._using = using
         self._vendor = connections[using].vendor
-        self._known: dict[str, Holding] = {}
-        self._touched: set[str] = set()
-
-    def forget(self) -> None:
-        """Ask again for those that were made or changed here: that may be rolled back."""
-        for label in self._touched:
-            self._known.pop(label, None)
+        self._memory = memory or Memory()
 
     def id_of(self, label: str) -> int:
         """The primary key of the model's holding."""
@@ -130,21 +126,20 @@ class Holdings:
         return [stored_key(name, key) for name, key in found]
 
     def _get(self, label: str) -> Holding:
-        if label not in self._known:
+        known = self._memory.holdings
+        if label not in known:
             source = Source.objects.using(self._using).get(name=self._source)
             holdings = Holding.objects.using(self._using)
-            self._known[label], made = holdings.get_or_create(
+            known[label], _ = holdings.get_or_create(
                 source=source, stream=self._stream, model=label
             )
-            if made:
-                self._touched.add(label)
-        return self._known[label]
+        return known[label]
 
     def _change(self, label: str, **values: Any) -> None:
-        holding = self._get(label)
-        self._touched.add(label)
-        Holding.objects.using(self._using).filter(pk=holding.pk).update(**values)
-        holding.refresh_from_db(using=self._using)
+        mine = Holding.objects.using(self._using).filter(pk=self._get(label).pk)
+        mine.update(**values)
+        # Another object: that of before may be what the last commit left.
+        self._memory.change(label, mine.get())
 
 
 def stored_names(row: Row, keys: Iterable[Any]) -> tuple[list[str], list[bytes | None]]:

@@ -1,9 +1,9 @@
-"""Local numbers of rows that are not there: of those to come, and of those that made way.
+"""Local numbers of rows that are not there: of those to come, and of those that were deleted.
 
-Central names some rows by an integer of its own. Databases that look at foreign keys when the
-transaction ends let a row point to one that comes later in its group, so the number of that one is
-drawn at once, and it gets it when it comes. A row that makes way for another one, to come again,
-keeps its number: what points to it, and is not sent again, goes on doing so.
+Central names some rows by an integer of its own. One rule gives these numbers: a row that is
+deleted keeps its number until the transaction ends, and whoever points to a row that is not there
+draws one for it. The row gets that number when it comes, so that whatever points to it goes on
+doing so. MySQL draws none: it looks at foreign keys after each statement.
 """
 
 from __future__ import annotations
@@ -15,37 +15,40 @@ from django.db import connections
 from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 
-from sockstream.receiver.models import Promised
+from sockstream.receiver.models import Reserved
 from sockstream.rows import Column, Row
 
 from .holdings import Holdings, Key, stored_key, stored_names
+from .memory import Memory
 
 _AT_ONCE = 500
 
 
 class Numbers:
-    """The numbers that a stream's open transaction has promised, noted in it until it ends."""
+    """The numbers that a stream's open transaction has reserved, noted in it until it ends."""
 
-    def __init__(self, holdings: Holdings, using: str) -> None:
+    def __init__(self, holdings: Holdings, using: str, memory: Memory) -> None:
         self._holdings = holdings
         self._using = using
-        self._rows: dict[str, Row] = {}
+        self._memory = memory
 
-    def promises(self, row: Row) -> bool:
-        """Whether rows like this one may have been promised a number."""
-        return row.label in self._rows
+    def reserves(self, row: Row) -> bool:
+        """Whether rows like this one may have a number reserved."""
+        return row.label in self._memory.numbered
 
     def of(self, row: Row, keys: Sequence[Any]) -> list[int | None]:
-        """The promised number of each row with one of these keys (see reduce.Net), or None."""
+        """The reserved number of each row with one of these keys (see reduce.Net), or None."""
+        if not self.reserves(row):
+            return [None] * len(keys)
         names, _ = stored_names(row, keys)
         known: dict[str, int] = {}
-        for start in range(0, len(names), _AT_ONCE):
-            found = self._promised(row).filter(name__in=names[start : start + _AT_ONCE])
+        for some in _slices(names):
+            found = self._reserved(row).filter(name__in=some)
             known |= {name.hex: number for name, number in found.values_list("name", "number")}
         return [known.get(name) for name in names]
 
     def draw(self, row: Row, keys: Sequence[Any]) -> list[int] | None:
-        """Promise each row with one of these keys a new number; None if that can't be done here."""
+        """Reserve a new number for each row with one of these keys; None if that can't be done."""
         connection = connections[self._using]
         next_numbers = _NEXT.get(connection.vendor)
         if row.number is None or next_numbers is None:
@@ -53,24 +56,41 @@ class Numbers:
         wanted = list(dict.fromkeys(keys))
         with connection.cursor() as cursor:
             numbers = next_numbers(cursor, row.table, row.number, len(wanted))
-        self.keep(row, wanted, numbers)
+        self._reserve(row, wanted, numbers, drawn=True)
         drawn = dict(zip(wanted, numbers, strict=True))
         return [drawn[key] for key in keys]
 
-    def keep(self, row: Row, keys: Sequence[Any], numbers: Sequence[int]) -> None:
-        """The rows with these keys will have these numbers when they come."""
-        self._rows[row.label] = row
+    def keep(self, row: Row, keys: Sequence[Any], numbers: Sequence[int | None]) -> None:
+        """Rows with these keys are deleted; None for the number of one that was not there."""
+        there = [(key, n) for key, n in zip(keys, numbers, strict=True) if n is not None]
+        if there:
+            self._reserve(row, [key for key, _ in there], [n for _, n in there], drawn=False)
+
+    def _reserve(
+        self, row: Row, keys: Sequence[Any], numbers: Sequence[int], *, drawn: bool
+    ) -> None:
         holding = self._holdings.id_of(row.label)
-        named = zip(*stored_names(row, keys), numbers, strict=True)
-        Promised.objects.using(self._using).bulk_create(
-            [Promised(holding=holding, name=n, key=key, number=number) for n, key, number in named],
+        names, packed = stored_names(row, keys)
+        if self.reserves(row):
+            for some in _slices(names):
+                self._reserved(row).filter(name__in=some).delete()
+        self._memory.numbered[row.label] = row
+        named = zip(names, packed, numbers, strict=True)
+        Reserved.objects.using(self._using).bulk_create(
+            [
+                Reserved(holding=holding, name=name, key=key, number=number, drawn=drawn)
+                for name, key, number in named
+            ],
             batch_size=_AT_ONCE,
         )
 
-    def open(self) -> Iterator[tuple[Row, dict[int, Key]]]:
-        """The promises whose rows are not there, some at a time: their keys by their numbers."""
-        for row in self._rows.values():
-            for some in self._slices(row):
+    def open(self, *, deleted: bool) -> Iterator[tuple[Row, dict[int, Key]]]:
+        """The rows that have a number and are not there, some at a time: their keys by numbers.
+
+        Those that somebody drew a number for; with `deleted`, also those that were deleted.
+        """
+        for row in self._memory.numbered.values():
+            for some in self._some(row, deleted=deleted):
                 rows: QuerySet[Any] = QuerySet(model=row.model, using=self._using)
                 there = rows.filter(pk__in=some).values_list("pk", flat=True)
                 if missing := some.keys() - set(there):
@@ -78,21 +98,23 @@ class Numbers:
 
     def clear(self) -> None:
         """The transaction ends: the rows have come, or nothing points to them."""
-        for label, row in list(self._rows.items()):
-            removed, _ = self._promised(row).delete()
-            # What was removed is there again if the transaction can't end here after all.
-            if not removed:
-                del self._rows[label]
+        for row in self._memory.numbered.values():
+            self._reserved(row).delete()
 
-    def _slices(self, row: Row) -> Iterator[dict[int, Key]]:
-        promised = self._promised(row).order_by("name").values_list("number", "name", "key")
-        after = promised
-        while some := list(after[:_AT_ONCE]):
+    def _some(self, row: Row, *, deleted: bool) -> Iterator[dict[int, Key]]:
+        mine = self._reserved(row) if deleted else self._reserved(row).filter(drawn=True)
+        mine = mine.order_by("name")
+        after = mine
+        while some := list(after.values_list("number", "name", "key")[:_AT_ONCE]):
             yield {number: stored_key(name, key) for number, name, key in some}
-            after = promised.filter(name__gt=some[-1][1])
+            after = mine.filter(name__gt=some[-1][1])
 
-    def _promised(self, row: Row) -> QuerySet[Promised]:
-        return Promised.objects.using(self._using).filter(holding=self._holdings.id_of(row.label))
+    def _reserved(self, row: Row) -> QuerySet[Reserved]:
+        return Reserved.objects.using(self._using).filter(holding=self._holdings.id_of(row.label))
+
+
+def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE))
 
 
 def _next_postgresql(cursor: CursorWrapper, table: str, pk: Column, count: int) -> list[int]:
@@ -112,7 +134,6 @@ def _next_sqlite(cursor: CursorWrapper, table: str, pk: Column, count: int) -> l
     return list(range(last - count + 1, last + 1))
 
 
-# MySQL looks at foreign keys after each statement.
 _NEXT: dict[str, Callable[[CursorWrapper, str, Column, int], list[int]]] = {
     "postgresql": _next_postgresql,
     "sqlite": _next_sqlite,

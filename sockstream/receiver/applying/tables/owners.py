@@ -6,26 +6,27 @@ from sockstream.exceptions import Refusal
 from sockstream.receiver.applying.plans import Plan
 from sockstream.receiver.models import Owner, Source
 
+from .memory import Memory
+
 
 class Owners:
     """The claims of one stream."""
 
-    def __init__(self, source: str, stream: str, using: str) -> None:
+    def __init__(self, source: str, stream: str, using: str, memory: Memory) -> None:
         self._source = source
         self._stream = stream
         self._using = using
-        self._held: set[str] = set()
-        self._made: set[str] = set()
+        self._memory = memory
 
     def claim(self, plan: Plan) -> None:
         """Note, in the caller's transaction, that the stream writes the plan's model.
 
         Raises Refusal with `key-collision` if another stream does.
         """
-        if plan.row.is_global or plan.label in self._held:
+        if plan.row.is_global or plan.label in self._memory.owned:
             return
         source = Source.objects.using(self._using).get(name=self._source)
-        owner, made = (
+        owner, _ = (
             Owner.objects.using(self._using)
             .select_related("source")
             .get_or_create(model=plan.label, defaults={"source": source, "stream": self._stream})
@@ -37,10 +38,4 @@ class Owners:
                 f"{owner.source.name}/{owner.stream} writes it already",
                 "Give the model a UUID key, or let one site only send it",
             )
-        self._held.add(plan.label)
-        if made:
-            self._made.add(plan.label)
-
-    def forget(self) -> None:
-        """Ask again for what was claimed here: that may be rolled back."""
-        self._held -= self._made
+        self._memory.owned.add(plan.label)

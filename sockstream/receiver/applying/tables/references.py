@@ -6,57 +6,74 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 
 from sockstream.receiver.dialects.upserts import Shape, Statements, statements
 from sockstream.rows import Kind, Row
 
+from .memory import Memory
 from .numbers import Numbers
 from .reduce import frozen_key
-
-_MOST = 50_000
 
 
 class References:
     """Finds local primary keys, many at a time, and remembers a bounded number of them.
 
-    `numbers` knows those of rows that are not there.
+    `numbers` knows those of rows that are not there; they are asked for anew each time.
     """
 
-    def __init__(self, using: str, numbers: Numbers | None = None) -> None:
+    def __init__(
+        self, using: str, memory: Memory | None = None, numbers: Numbers | None = None
+    ) -> None:
         self._using = using
+        self._memory = memory or Memory()
         self._numbers = numbers
-        self._known: dict[str, dict[Any, Any]] = {}
-        self._size = 0
 
     def local(self, target: Row, names: Sequence[Any]) -> list[Any]:
         """The local primary keys of the rows of `target` with these wire keys.
 
-        None for None, and for a row that central neither has nor has promised a number.
+        None for None, and for a row that is neither there nor has a number reserved.
         """
         asked = [frozen_key([name])[0] for name in names]
-        known = self._known.setdefault(target.label, {})
+        found = self._there(target, asked)
+        if self._numbers is not None and self._numbers.reserves(target) and None in found:
+            absent = [at for at, pk in enumerate(found) if pk is None and asked[at] is not None]
+            reserved = self._numbers.of(target, [asked[at] for at in absent])
+            for at, pk in zip(absent, reserved, strict=True):
+                found[at] = pk
+        return found
+
+    def _there(self, target: Row, asked: Sequence[Any]) -> list[Any]:
+        known = self._memory.pks.get(target.label, {})
         wanted = list(dict.fromkeys(n for n in asked if n is not None and n not in known))
-        found = self._find(target, wanted) if wanted else []
-        fresh = dict(zip(wanted, found, strict=True))
+        if not wanted:
+            return [known.get(name) for name in asked]
+        found = zip(wanted, self._find(target, wanted), strict=True)
+        fresh = {name: pk for name, pk in found if pk is not None}
         result = [known.get(name, fresh.get(name)) for name in asked]
-        self._remember(known, fresh)
+        self._memory.remember(target.label, fresh)
         return result
 
     def draw(self, target: Row, names: Sequence[Any]) -> list[int] | None:
-        """Numbers for rows of `target` that are still to come; None if none can be promised."""
+        """Numbers for rows of `target` that are still to come; None if none can be drawn."""
         assert self._numbers is not None
         return self._numbers.draw(target, [frozen_key([name])[0] for name in names])
 
-    def promises(self, target: Row) -> bool:
-        """Whether rows of `target` may have been promised a number."""
-        return self._numbers is not None and self._numbers.promises(target)
+    def reserves(self, target: Row) -> bool:
+        """Whether rows of `target` may have a number reserved."""
+        return self._numbers is not None and self._numbers.reserves(target)
 
-    def promised(self, target: Row, keys: Sequence[Any]) -> list[int | None]:
+    def reserved(self, target: Row, keys: Sequence[Any]) -> list[int | None]:
         """The number that each row with one of these keys (see reduce.Net) has to get, or None."""
         assert self._numbers is not None
         return self._numbers.of(target, keys)
+
+    def keep(self, target: Row, keys: Sequence[Any]) -> None:
+        """Rows of `target` with these keys (see reduce.Net) are about to be deleted."""
+        if self._numbers is not None and target.number is not None:
+            self._numbers.keep(target, keys, self._there(target, keys))
 
     def _find(self, target: Row, names: list[Any]) -> list[Any]:
         if target.label == "contenttypes.contenttype":
@@ -71,35 +88,28 @@ class References:
             return list(parts[0])
         with connections[self._using].cursor() as cursor:
             found: list[Any] = _finder(self._using, target).find(cursor, parts)
-        if None in found and self.promises(target):
-            absent = [at for at, pk in enumerate(found) if pk is None]
-            promised = self.promised(target, [names[at] for at in absent])
-            for at, pk in zip(absent, promised, strict=True):
-                found[at] = pk
         return found
 
     def _content_type(self, name: Any) -> Any:
-        app_label, model = name
-        manager = ContentType.objects.db_manager(self._using)
-        return manager.get_or_create(app_label=app_label, model=model)[0].pk
-
-    def _remember(self, known: dict[Any, Any], fresh: dict[Any, Any]) -> None:
-        found = {name: pk for name, pk in fresh.items() if pk is not None}
-        known.update(found)
-        self._size += len(found)
-        if self._size > _MOST:
-            self.forget_all()
+        """None for a model that is not installed here: a site must not fill a table of ours."""
+        if not all(isinstance(part, str) for part in name) or not _is_installed(*name):
+            return None
+        types = ContentType.objects.db_manager(self._using)
+        return types.get_or_create(app_label=name[0], model=name[1])[0].pk
 
     def forget(self, label: str, names: Iterable[Any]) -> None:
         """These rows of a model are deleted."""
-        if known := self._known.get(label):
+        if known := self._memory.pks.get(label):
             for name in names:
                 known.pop(name, None)
 
-    def forget_all(self) -> None:
-        """What was found may be rolled back, or wrong."""
-        self._known.clear()
-        self._size = 0
+
+def _is_installed(app_label: str, model: str) -> bool:
+    try:
+        apps.get_model(app_label, model)
+    except LookupError:
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=1_000)

@@ -2,7 +2,7 @@
 
 A snapshot is one group. Of what comes of a model before its rows do, only the deletes are written:
 the rows come as they are then. At its end, and as soon as one of them is in the way of a row, the
-stream's rows that the snapshot has not brought (yet) are deleted. Those that it may bring yet come
+stream's rows that the snapshot has not brought (yet) are deleted. Those that it brings yet come
 back with the numbers that they had, so that what points to them need not come again.
 """
 
@@ -16,12 +16,12 @@ from django.db.backends.utils import CursorWrapper
 
 from sockstream.receiver.applying.parts import Part, runs
 from sockstream.receiver.applying.plans import IN_DATABASE, Plan
-from sockstream.rows import Row
 from sockstream.wire.records import BEGIN, LOAD
 
 from .constraints import Broken, find_pointing
 from .effects import Effect, Meetings, Table
 from .holdings import Holdings
+from .memory import Memory
 from .numbers import Numbers
 from .owners import Owners
 from .reduce import Net, reduce
@@ -39,20 +39,23 @@ class Writer:
     """Writes the records of one stream. It holds no transaction and no connection."""
 
     def __init__(
-        self, owners: Owners, holdings: Holdings, using: str, is_parked: IsParked | None = None
+        self, source: str, stream: str, using: str, is_parked: IsParked | None = None
     ) -> None:
-        self._owners = owners
-        self._holdings = holdings
-        self._is_parked = is_parked or (lambda label, key: False)
+        self._memory = Memory()
         self._using = using
-        self._numbers = Numbers(holdings, using)
-        self._references = References(using, self._numbers)
+        self._is_parked = is_parked or (lambda label, key: False)
+        self.holdings = Holdings(source, stream, using, self._memory)
+        self._owners = Owners(source, stream, using, self._memory)
+        self._numbers = Numbers(self.holdings, using, self._memory)
+        self._references = References(using, self._memory, self._numbers)
 
     def forget(self) -> None:
-        """What is remembered may be rolled back: look again."""
-        self._owners.forget()
-        self._holdings.forget()
-        self._references.forget_all()
+        """The transaction, or a part of it, was rolled back, or nobody knows: look again."""
+        self._memory.forget()
+
+    def committed(self) -> None:
+        """The transaction has ended well."""
+        self._memory.committed()
 
     def finish(self) -> None:
         """The caller's transaction is about to end. Raises Refusal if a row points to nothing."""
@@ -60,33 +63,41 @@ class Writer:
             raise broken.refusal()
         self._numbers.clear()
 
-    def broken(self) -> Broken | None:
-        """A row that points to one that has not come."""
-        for row, keys in self._numbers.open():
+    def broken(self, *, deleted: bool = False) -> Broken | None:
+        """A row that points to one that has not come.
+
+        With `deleted`, also one that points to a row that was deleted: it may come again after a
+        cut. At an end it does not, and without a constraint that is as it stands at the site.
+        """
+        for row, keys in self._numbers.open(deleted=deleted):
             if (found := find_pointing(row, keys, self._using)) is not None:
                 return found
         return None
 
-    def write(self, parts: Iterable[Part], *, whole: bool = False) -> Meetings:
+    def write(self, parts: Iterable[Part], *, whole: bool = False, last: bool = False) -> Meetings:
         """Write the records in the caller's transaction, which is to end with `finish`.
 
-        `whole`: a row may only point to what is there when they are written. Raises Refusal, or
-        the errors of Django's databases.
+        `whole`: a row may only point to what is there when they are written. `last`: nothing else
+        is written in the transaction. Raises Refusal, or the errors of Django's databases.
         """
         meetings = Meetings()
-        for run in runs(parts):
+        coming = list(runs(parts))
+        for number, run in enumerate(coming, 1):
             with connections[self._using].cursor() as cursor:
                 if run[0].has_marks:
                     self._mark(run[0], cursor)
                 else:
-                    meetings.add(self._write(run, cursor, draws=not whole))
+                    ends = last and number == len(coming)
+                    meetings.add(self._write(run, cursor, draws=not whole, last=ends))
         return meetings
 
-    def _write(self, run: Sequence[Part], cursor: CursorWrapper, *, draws: bool) -> Meetings:
+    def _write(
+        self, run: Sequence[Part], cursor: CursorWrapper, *, draws: bool, last: bool
+    ) -> Meetings:
         tables = self._reduced(run)
-        loading = [table.plan for label, table in tables.items() if self._holdings.loads(label)]
-        if not (loading or any(map(self._holdings.waits, tables))):
-            return self._write_new(tables, cursor, draws=draws)
+        loading = [table.plan for label, table in tables.items() if self.holdings.loads(label)]
+        if not (loading or any(map(self.holdings.waits, tables))):
+            return self._write_new(tables, cursor, draws=draws, last=last)
         try:
             with transaction.atomic(using=self._using):
                 self._effect(tables, cursor, draws=draws).write()
@@ -94,12 +105,12 @@ class Writer:
             self.forget()
             for plan in loading:
                 if not self._takes_along(plan.row.model):
-                    self._sweep(plan, cursor, to_come=True)
+                    self._sweep(plan, cursor)
             self._effect(tables, cursor, draws=draws).write()
         return Meetings()  # what central should have had is not known before the snapshot's end
 
     def _write_new(
-        self, tables: dict[str, Table], cursor: CursorWrapper, *, draws: bool
+        self, tables: dict[str, Table], cursor: CursorWrapper, *, draws: bool, last: bool
     ) -> Meetings:
         """What a site inserts is new at central too, but for rare exceptions: where that saves
         work, look for them only if the database finds one."""
@@ -107,50 +118,39 @@ class Writer:
         if cursor.db.vendor == "postgresql" and count >= _MANY:
             try:
                 with transaction.atomic(using=self._using):
-                    return self._effect(tables, cursor, draws=draws, all_new=True).write()
+                    effect = self._effect(tables, cursor, draws=draws, all_new=True, last=last)
+                    return effect.write()
             except IntegrityError:
                 self.forget()
-        return self._effect(tables, cursor, draws=draws).write()
+        return self._effect(tables, cursor, draws=draws, last=last).write()
 
     def _takes_along(self, model: Any) -> bool:
         """Whether the database takes away, with the model's rows, what the snapshot may not bring
         again."""
         taken = [r for r in model._meta.related_objects if isinstance(r.on_delete, IN_DATABASE)]
-        return not all(self._holdings.waits(r.related_model._meta.label_lower) for r in taken)
+        return not all(self.holdings.waits(r.related_model._meta.label_lower) for r in taken)
 
     def _mark(self, mark: Part, cursor: CursorWrapper) -> None:
         [(op, index, _)] = mark.records
         plan = mark.header.plan(index)
         self._owners.claim(plan)
         if op == BEGIN:
-            self._holdings.begin(plan.label)
+            self.holdings.begin(plan.label)
         elif op == LOAD:
-            self._holdings.load(plan.label)
+            self.holdings.load(plan.label)
         else:
             self._sweep(plan, cursor)
-            self._holdings.end(plan.label)
+            self.holdings.end(plan.label)
 
-    def _sweep(self, plan: Plan, cursor: CursorWrapper, *, to_come: bool = False) -> None:
-        """Delete the stream's rows that the snapshot has not brought, if none of it is parked.
-
-        `to_come`: it may still bring them, so that they keep their numbers.
-        """
+    def _sweep(self, plan: Plan, cursor: CursorWrapper) -> None:
+        """Delete the stream's rows that the snapshot has not brought, if none of it is parked."""
         effect = self._effect({}, cursor)
-        while stale := self._holdings.take_stale(plan.row, cursor):
+        while stale := self.holdings.take_stale(plan.row, cursor):
             spared = [key for key in stale if self._is_parked(plan.label, key)]
             single = plan.key_width == 1
-            self._holdings.add(plan.row, [k[0] if single else k for k in spared], cursor)
+            self.holdings.add(plan.row, [k[0] if single else k for k in spared], cursor)
             if gone := [key for key in stale if not self._is_parked(plan.label, key)]:
-                if to_come:
-                    self._keep_numbers(plan.row, [k[0] if single else k for k in gone])
                 effect.delete(plan, gone)
-
-    def _keep_numbers(self, row: Row, keys: Sequence[Any]) -> None:
-        if row.number is None:
-            return
-        numbers = dict(zip(keys, self._references.local(row, keys), strict=True))
-        there = {key: number for key, number in numbers.items() if number is not None}
-        self._numbers.keep(row, list(there), list(there.values()))
 
     def _effect(
         self,
@@ -159,9 +159,17 @@ class Writer:
         *,
         draws: bool = False,
         all_new: bool = False,
+        last: bool = False,
     ) -> Effect:
-        references, holdings = self._references, self._holdings
-        return Effect(tables, references, holdings, cursor, draws=draws, all_new=all_new)
+        return Effect(
+            tables,
+            self._references,
+            self.holdings,
+            cursor,
+            draws=draws,
+            all_new=all_new,
+            last=last,
+        )
 
     def _reduced(self, run: Sequence[Part]) -> dict[str, Table]:
         tables: dict[str, Table] = {}
@@ -174,7 +182,7 @@ class Writer:
                 nets[index] = table.net
             reduce(part.records, nets)
         for label, table in tables.items():
-            if self._holdings.waits(label):
+            if self.holdings.waits(label):
                 table.net.keep_gone()
         return tables
 

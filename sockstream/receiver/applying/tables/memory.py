@@ -1,0 +1,61 @@
+"""What one transaction has learnt about central's tables.
+
+It is dropped on any end but a commit, in one place: what was made, claimed or promised may be
+rolled back then. What a commit has made lasting is kept for the next transaction.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sockstream.receiver.models import Holding
+from sockstream.rows import Row
+
+_MOST_PKS = 50_000
+
+
+class Memory:
+    """Of one stream, used by one transaction after the other.
+
+    `holdings` by model label; `owned`, the models that this stream alone may write; `numbered`,
+    the models of whose rows some have a number reserved; `pks`, local primary keys by model and
+    key, a bounded number of them.
+    """
+
+    def __init__(self) -> None:
+        self._lasting: tuple[dict[str, Holding], set[str]] = ({}, set())
+        self._changed: set[str] = set()
+        self.forget()
+
+    def forget(self) -> None:
+        """The transaction, or a part of it, was rolled back.
+
+        The holdings that it has changed are asked for again: the change may have been before.
+        """
+        holdings, owned = self._lasting
+        self.holdings = {
+            label: each for label, each in holdings.items() if label not in self._changed
+        }
+        self.owned = set(owned)
+        self.numbered: dict[str, Row] = {}
+        self.pks: dict[str, dict[Any, Any]] = {}
+        self._count = 0
+
+    def committed(self) -> None:
+        """The transaction has ended well."""
+        self._lasting = dict(self.holdings), set(self.owned)
+        self._changed.clear()
+        self.numbered.clear()
+
+    def change(self, label: str, holding: Holding) -> None:
+        """The transaction has changed this holding."""
+        self._changed.add(label)
+        self.holdings[label] = holding
+
+    def remember(self, label: str, found: dict[Any, Any]) -> None:
+        """Local primary keys of rows that are there, by their keys."""
+        self.pks.setdefault(label, {}).update(found)
+        self._count += len(found)
+        if self._count > _MOST_PKS:
+            self.pks.clear()
+            self._count = 0
