@@ -5,6 +5,7 @@ records are cut: what points to them is not sent again.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,8 +131,9 @@ def lose_the_answer(using: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "_commit", commit)
 
 
+@pytest.mark.parametrize("cut", [False, True])
 def test_an_applier_whose_commit_fails_forgets_what_it_made(
-    central: str, monkeypatch: pytest.MonkeyPatch
+    cut: bool, central: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It gets the same batches again."""
     feed = Feed()
@@ -139,7 +141,7 @@ def test_an_applier_whose_commit_fails_forgets_what_it_made(
     heir = Heir()
     applier.apply([feed.insert(Parameter(name="before")).batch()])
     feed.raw(INSERT, HEIR, [heir.id.bytes, heir.id.bytes])
-    batch = feed.raw(INSERT, PORTRAIT, [b"p" * 16, heir.id.bytes]).batch()
+    batch = replace(feed.raw(INSERT, PORTRAIT, [b"p" * 16, heir.id.bytes]).batch(), cut=cut)
     lose_the_answer(central, monkeypatch)
     with pytest.raises(Retry):
         applier.apply([batch])
