@@ -13,9 +13,8 @@ from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
 from sockstream.rows import captured_models, describe
 
+from .dialects import dialect
 from .models import Offset
-
-_FULL = 2
 
 
 def check_models(
@@ -44,26 +43,32 @@ def check_databases(
     databases: Sequence[str] | None = None,
     **_: Any,
 ) -> Iterable[checks.CheckMessage]:
-    """E102: SQLite forgets acked records at a power loss. W102: readers and the applier wait."""
+    """E102: SQLite forgets acked records at a power loss. E103: central cannot use this database.
+
+    W102: readers and the applier wait for each other.
+    """
     messages: list[checks.CheckMessage] = []
     for alias in databases or ():
-        if connections[alias].vendor == "sqlite" and router.allow_migrate_model(alias, Offset):
-            messages += _check_sqlite(alias)
+        if router.allow_migrate_model(alias, Offset):
+            messages += _check_database(alias)
     return messages
 
 
-def _check_sqlite(alias: str) -> Iterable[checks.CheckMessage]:
-    with connections[alias].cursor() as cursor:
-        synchronous = cursor.execute("PRAGMA synchronous").fetchone()[0]
-        journal = cursor.execute("PRAGMA journal_mode").fetchone()[0]
-    if synchronous < _FULL:
+def _check_database(alias: str) -> Iterable[checks.CheckMessage]:
+    connection = connections[alias]
+    try:
+        central = dialect(alias)
+    except ConfigError as error:
+        yield checks.Error(error.words, hint=error.mend, id="sockstream.E103")
+        return
+    if not central.is_durable(connection):
         yield checks.Error(
             f"The SQLite database {alias!r} does not wait for the disk at a commit: "
             "after a power loss, central may lack what it has acked",
             hint='Add "PRAGMA synchronous=FULL" to its OPTIONS["init_command"]',
             id="sockstream.E102",
         )
-    if journal not in ("wal", "memory"):
+    if journal := central.slow_journal(connection):
         yield checks.Warning(
             f"The SQLite database {alias!r} uses the journal mode {journal}: "
             "readers of central wait while records are applied",
@@ -74,7 +79,4 @@ def _check_sqlite(alias: str) -> Iterable[checks.CheckMessage]:
 
 def synchronous_enough(alias: str = DEFAULT_DB_ALIAS) -> bool:
     """Whether a commit of this database survives a power loss, as an ack promises."""
-    if connections[alias].vendor != "sqlite":
-        return True
-    with connections[alias].cursor() as cursor:
-        return bool(cursor.execute("PRAGMA synchronous").fetchone()[0] >= _FULL)
+    return dialect(alias).is_durable(connections[alias])

@@ -28,6 +28,7 @@ from .applying.parts import Headers
 from .applying.tables.effects import Meetings
 from .applying.tables.integrity import checked
 from .applying.tables.writing import Writer
+from .dialects import dialect
 from .models import Offset, Parked
 from .signals import records_applied
 from .streams.offsets import wait_for_locks
@@ -203,9 +204,8 @@ def _holding(offset: Offset, using: str) -> Iterator[Offset]:
             wait_for_locks(using)
             mine = Offset.objects.using(using).filter(pk=offset.pk)
             mine.update(parked_changes=F("parked_changes"))  # a write locks it on any database
-            if connections[using].vendor == "postgresql":
-                with connections[using].cursor() as cursor:
-                    cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+            with connections[using].cursor() as cursor:
+                dialect(using).defer_constraints(cursor)
             yield mine.select_related("source").get()
     except RecordFault as fault:
         raise _in_words(blame(fault)) from fault

@@ -34,12 +34,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sender/capture": {"conf", "databases", "exceptions", "rows", "sender", "wire"},
     # From the roads down to the dialects: data flows one way.
     "receiver": BOTH_ENDS
-    | {"receiver/applying", "receiver/models", "receiver/roads", "receiver/signals"}
+    | {"receiver/applying", "receiver/dialects", "receiver/models", "receiver/roads"}
+    | {"receiver/signals"}
     | {"receiver/applying/parking", "receiver/applying/tables", "receiver/streams", "status"},
     "receiver/roads": BOTH_ENDS - {"commands", "databases"}
-    | {"receiver/applying", "receiver/streams"},
+    | {"receiver/applying", "receiver/dialects", "receiver/streams"},
     "receiver/streams": BOTH_ENDS - {"commands", "databases", "process"}
-    | {"receiver/applying", "receiver/models"},
+    | {"receiver/applying", "receiver/dialects", "receiver/models"},
     "receiver/applying": {"conf", "databases", "exceptions", "rows", "wire"}
     | {"receiver/applying/parking", "receiver/applying/tables"}
     | {"receiver/dialects", "receiver/models", "receiver/signals"},
@@ -51,6 +52,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "receiver/models": set(),
     "receiver/signals": set(),
 }
+# How code asks which database it has before it. At central, only the dialects do.
+OF_ONE_DATABASE = {"sqlite", "postgresql", "mysql", "oracle"}
+ASKS_FOR_IT = {"vendor", "has_select_for_update", "has_select_for_update_of"}
 WITHOUT_IO = ("asyncio", "django", "select", "selectors", "socket", "ssl", "threading", "time")
 
 
@@ -92,6 +96,35 @@ def test_imports_point_one_way(module: Path) -> None:
     assert here is not None
     rooms = {ours(name) for name in imported(module)} - {None, here}
     assert rooms <= MAY_IMPORT[here]
+
+
+def asks_for_the_database(source: str) -> set[str]:
+    """The names by which this code tells one database from another."""
+    nodes = list(ast.walk(ast.parse(source)))
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    texts = {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
+    return attributes & ASKS_FOR_IT | texts & OF_ONE_DATABASE
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_at_central_only_the_dialects_ask_for_the_database(module: Path) -> None:
+    place = module.relative_to(PACKAGE).as_posix()
+    if place.startswith("receiver/") and part(module) != "receiver/dialects":
+        # A migration is as old as it is.
+        assert not asks_for_the_database(module.read_text()) or "/migrations/" in place
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        'connections[using].vendor == "oracle"',
+        "if connection.vendor in TABLE: pass",
+        "lock = connection.features.has_select_for_update",
+        'CLASSES = {"sqlite": 1}',
+    ],
+)
+def test_asking_for_the_database_is_seen(source: str) -> None:
+    assert asks_for_the_database(source)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

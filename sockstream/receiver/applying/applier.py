@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
-from django.db.backends.utils import CursorWrapper
 
 from sockstream.conf import settings
+from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import State
 from sockstream.receiver.signals import records_applied
 from sockstream.rows import captured_models
@@ -39,11 +39,6 @@ from .tables.constraints import find_broken
 from .tables.effects import Meetings
 from .tables.integrity import checked
 from .tables.writing import Writer
-
-# In KiB, and in pages: SQLite's own, and ours. Keys come in no order, so that a transaction touches
-# pages all over a large table: with its own 2 MiB, each is written and read again before the
-# commit, and with its own checkpoints once more after it.
-_WIDER = {"cache_size": (-2_000, -65_536), "wal_autocheckpoint": (1_000, 50_000)}
 
 __all__ = ["Applied", "Applier", "Fenced", "Retry", "Stopped"]
 
@@ -74,6 +69,7 @@ class Applier:
         self.stream = stream
         self.fence = fence
         self.using = using
+        self._dialect = dialect(using)
         own = settings()
         self._allowed = {model._meta.label_lower: model for model in captured_models(own)}
         self._headers = Headers(self._allowed, using)
@@ -88,7 +84,7 @@ class Applier:
         self._open: Progress | None = None
         self._open_labels: Counter[str] = Counter()
         self._thread = 0
-        self._widened: object = None
+        self._prepared: object = None
         self._committed = (0, b"")
         self._written = 0
 
@@ -313,11 +309,10 @@ class Applier:
         progress = hold(self.source, self.stream, self.fence, self.using)
         self._parking.begin(progress.row)
         with connections[self.using].cursor() as cursor:
-            if cursor.db.vendor == "postgresql":
-                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
-            elif cursor.db.vendor == "sqlite" and self._widened is not cursor.db.connection:
-                _widen(cursor)
-                self._widened = cursor.db.connection
+            self._dialect.defer_constraints(cursor)
+            if self._prepared is not cursor.db.connection:
+                self._dialect.prepare(cursor)
+                self._prepared = cursor.db.connection
         return progress
 
     def _refuse_broken(self, parts: Sequence[Part]) -> None:
@@ -347,14 +342,6 @@ class Applier:
                 last_seq=progress.seq,
                 counts=lambda: dict(Counter(counts()) - parked),
             )
-
-
-def _widen(cursor: CursorWrapper) -> None:
-    """Give SQLite the room that it needs, unless the project has set something itself."""
-    for name, (standard, wanted) in _WIDER.items():
-        cursor.execute(f"PRAGMA {name}")
-        if cursor.fetchone() == (standard,):
-            cursor.execute(f"PRAGMA {name} = {wanted}")
 
 
 class _RollBack(Exception):

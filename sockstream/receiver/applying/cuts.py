@@ -12,6 +12,8 @@ from typing import Any
 
 from django.db import IntegrityError, connections, transaction
 
+from sockstream.receiver.dialects import dialect
+
 
 def can_end_after(finish: Callable[[], None], using: str) -> bool:
     """Run `finish`, and say whether the open transaction can be committed then; if not, it goes on
@@ -20,7 +22,7 @@ def can_end_after(finish: Callable[[], None], using: str) -> bool:
     Raises what `finish` does, and Django's database errors but for a constraint.
     """
     try:
-        if connections[using].vendor == "sqlite":
+        if dialect(using).tells_at_commit:
             _commit_after(finish, using)
         else:
             with transaction.atomic(using=using):
@@ -47,6 +49,5 @@ def _commit_after(finish: Callable[[], None], using: str) -> None:
 
 
 def _require_all(using: str) -> None:
-    if connections[using].vendor == "postgresql":
-        with connections[using].cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    with connections[using].cursor() as cursor:
+        dialect(using).require_constraints(cursor)

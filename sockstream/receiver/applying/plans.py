@@ -12,7 +12,7 @@ from django.db.models import deletion
 from django.utils import timezone
 
 from sockstream.exceptions import Refusal
-from sockstream.receiver.dialects.upserts import Shape, Statements, statements
+from sockstream.receiver.dialects import Shape, Statements, statements
 from sockstream.rows import Column, Kind, Row, describe
 from sockstream.wire.records import Layout
 

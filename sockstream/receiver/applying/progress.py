@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from sockstream.databases import own_tables
+from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import Offset, Source, State
 from sockstream.wire.errors import WireError
 
@@ -87,7 +88,7 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
     On SQLite a transaction that begins by reading can't always write later, so it begins with a
     write that changes nothing. Raises Fenced if the stream has a newer session.
     """
-    lock = connections[using].features.has_select_for_update
+    lock = dialect(using).locks_rows
     if not lock:
         own_tables.update(Offset, {"fence": fence}, {"stream": stream, "fence": fence}, using)
     where = _MINE + " FOR UPDATE" * lock
@@ -99,8 +100,7 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
 
 def locked(rows: QuerySet[Offset], using: str) -> QuerySet[Offset]:
     """The rows, locked when they are read; of what they are joined with nothing, if possible."""
-    alone = connections[using].features.has_select_for_update_of
-    return rows.select_for_update(of=("self",) if alone else ())
+    return dialect(using).locked(rows, connections[using])
 
 
 def move(progress: Progress, using: str) -> None:

@@ -14,6 +14,7 @@ from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
 from sockstream.receiver.applying.faults import Fenced
 from sockstream.receiver.applying.progress import locked
+from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import Offset, Source, State
 from sockstream.tls import Peer
 from sockstream.wire import handshake
@@ -81,9 +82,8 @@ def wait_for_locks(using: str) -> None:
 
     An applier of another process may hold the offset for as long as its group is open.
     """
-    if connections[using].vendor == "postgresql":
-        with connections[using].cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{LOCK_WAIT:.0f}ms"])
+    with connections[using].cursor() as cursor:
+        dialect(using).wait_for_locks(cursor, LOCK_WAIT)
 
 
 def _source(name: str, using: str) -> Source:

@@ -12,6 +12,8 @@ from typing import TypeVar
 from django.db import Error as DatabaseError
 from django.db import connections
 
+from sockstream.receiver.dialects import dialect
+
 from .turns import Turns
 
 T = TypeVar("T")
@@ -33,7 +35,7 @@ class Pool:
 
     def __init__(self, using: str, size: int) -> None:
         self._using = using
-        one_writer = connections[using].vendor == "sqlite"
+        one_writer = dialect(using).one_writer
         self._size = 1 if one_writer else size
         self._most_threads = 1 if one_writer else 4 * size + _SPARE
         self._changed = threading.Condition()

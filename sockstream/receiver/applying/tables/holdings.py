@@ -8,10 +8,10 @@ from typing import Any
 from uuid import UUID
 
 import msgpack  # type: ignore[import-untyped]
-from django.db import connections
 from django.db.backends.utils import CursorWrapper
 from django.db.models import F
 
+from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import HeldRow, Holding, Source
 from sockstream.rows import Kind, Row
 
@@ -23,27 +23,6 @@ _AT_ONCE = 5_000
 Key = Sequence[Any]
 
 _TABLE = HeldRow._meta.db_table
-_INTO = f"INSERT INTO {_TABLE} (holding, generation, name, {{}}) "
-_VALUES = "VALUES (%s, %s, %s, %s) "
-_FROM_ARRAYS = "SELECT %s, %s, n, k FROM unnest(%s::uuid[], %s::bytea[]) u (n, k) "
-_OLDER = (
-    "ON CONFLICT (holding, name) DO UPDATE SET generation = excluded.generation "
-    f"WHERE {_TABLE}.generation <> excluded.generation"
-)
-_ADD_NEW = {"postgresql": _INTO.format("key") + _FROM_ARRAYS}
-_ADD = {
-    "sqlite": _INTO.format("key") + _VALUES + _OLDER,
-    "postgresql": _INTO.format("key") + _FROM_ARRAYS + _OLDER,
-    "mysql": _INTO.format("`key`")
-    + _VALUES
-    + "ON DUPLICATE KEY UPDATE generation = VALUES(generation)",
-}
-_REMOVE = {
-    "sqlite": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
-    # One array, no join: of a join by two columns PostgreSQL may compare each row with each.
-    "postgresql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = ANY(%s::uuid[])",
-    "mysql": f"DELETE FROM {_TABLE} WHERE holding = %s AND name = %s",
-}
 
 
 class Holdings:
@@ -53,7 +32,7 @@ class Holdings:
         self._source = source
         self._stream = stream
         self._using = using
-        self._vendor = connections[using].vendor
+        self._dialect = dialect(using)
         self._memory = memory or Memory()
 
     def id_of(self, label: str) -> int:
@@ -92,12 +71,7 @@ class Holdings:
         holding = self._get(row.label)
         names, packed = stored_names(row, keys)
         common = holding.pk, holding.generation
-        sql = (all_new and _ADD_NEW.get(self._vendor)) or _ADD[self._vendor]
-        if self._vendor == "postgresql":
-            cursor.execute(sql, [*common, _array(names), _octets(packed)])
-            return
-        rows = [(*common, name, key) for name, key in sorted(zip(names, packed, strict=True))]
-        cursor.executemany(sql, rows)
+        self._dialect.add_held(cursor, _TABLE, common, names, packed, all_new=all_new)
 
     def remove(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
         """Rows with these keys are gone."""
@@ -106,10 +80,7 @@ class Holdings:
             self._remove(self._get(row.label), names, cursor)
 
     def _remove(self, holding: Holding, names: Sequence[str], cursor: CursorWrapper) -> None:
-        if self._vendor == "postgresql":
-            cursor.execute(_REMOVE[self._vendor], [holding.pk, _array(names)])
-        else:
-            cursor.executemany(_REMOVE[self._vendor], [(holding.pk, name) for name in names])
+        self._dialect.remove_held(cursor, _TABLE, holding.pk, names)
 
     def take_stale(self, row: Row, cursor: CursorWrapper) -> list[Key]:
         """Some keys, by their parts, of rows of older generations, which are no longer noted.
@@ -161,12 +132,3 @@ def stored_key(name: UUID, packed: bytes | memoryview | None) -> Key:
         return (name.bytes,)
     key: Key = msgpack.unpackb(bytes(packed), use_list=False)
     return key
-
-
-def _array(names: Iterable[str]) -> str:
-    return f"{{{','.join(names)}}}"
-
-
-def _octets(values: Iterable[bytes | None]) -> str:
-    texts = ("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values)
-    return f"{{{','.join(texts)}}}"

@@ -17,7 +17,7 @@ from sockstream.receiver.applying.faults import shown
 from sockstream.receiver.applying.halving import Write
 from sockstream.receiver.applying.parts import Part
 from sockstream.receiver.applying.plans import Plan
-from sockstream.receiver.dialects.upserts import Shape, Statements, statements
+from sockstream.receiver.dialects import Shape, Statements, dialect, statements
 from sockstream.rows import Column, Kind, describe
 from sockstream.wire.records import BEGIN, DELETE
 
@@ -133,10 +133,9 @@ def _pointing_to(plan: Plan, using: str) -> Iterator[Any]:
 
 def _require_the_rest(using: str) -> None:
     """PostgreSQL can be asked; SQLite puts nothing off but foreign keys."""
-    if connections[using].vendor == "postgresql":
-        with connections[using].cursor() as cursor:
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+    with connections[using].cursor() as cursor:
+        dialect(using).require_constraints(cursor)
+        dialect(using).defer_constraints(cursor)
 
 
 @functools.lru_cache(maxsize=1_000)

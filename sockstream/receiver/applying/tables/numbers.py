@@ -8,15 +8,15 @@ doing so. MySQL draws none: it looks at foreign keys after each statement.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.db import connections
-from django.db.backends.utils import CursorWrapper
 from django.db.models import QuerySet
 
+from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import Reserved
-from sockstream.rows import Column, Row
+from sockstream.rows import Row
 
 from .holdings import Holdings, Key, stored_key, stored_names
 from .memory import Memory
@@ -49,13 +49,12 @@ class Numbers:
 
     def draw(self, row: Row, keys: Sequence[Any]) -> list[int] | None:
         """Reserve a new number for each row with one of these keys; None if that can't be done."""
-        connection = connections[self._using]
-        next_numbers = _NEXT.get(connection.vendor)
-        if row.number is None or next_numbers is None:
+        central = dialect(self._using)
+        if row.number is None or not central.puts_off_constraints:
             return None
         wanted = list(dict.fromkeys(keys))
-        with connection.cursor() as cursor:
-            numbers = next_numbers(cursor, row.table, row.number, len(wanted))
+        with connections[self._using].cursor() as cursor:
+            numbers = central.next_numbers(cursor, row.table, row.number.column, len(wanted))
         self._reserve(row, wanted, numbers, drawn=True)
         drawn = dict(zip(wanted, numbers, strict=True))
         return [drawn[key] for key in keys]
@@ -115,26 +114,3 @@ class Numbers:
 
 def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
     return (names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE))
-
-
-def _next_postgresql(cursor: CursorWrapper, table: str, pk: Column, count: int) -> list[int]:
-    cursor.execute(
-        "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
-        [cursor.db.ops.quote_name(table), pk.column, count],
-    )
-    return [number for (number,) in cursor.fetchall()]
-
-
-def _next_sqlite(cursor: CursorWrapper, table: str, pk: Column, count: int) -> list[int]:
-    cursor.execute("UPDATE sqlite_sequence SET seq = seq + %s WHERE name = %s", [count, table])
-    if not cursor.rowcount:
-        cursor.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)", [table, count])
-    cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
-    (last,) = cursor.fetchone()
-    return list(range(last - count + 1, last + 1))
-
-
-_NEXT: dict[str, Callable[[CursorWrapper, str, Column, int], list[int]]] = {
-    "postgresql": _next_postgresql,
-    "sqlite": _next_sqlite,
-}

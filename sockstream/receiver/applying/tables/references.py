@@ -10,7 +10,7 @@ from django.apps import apps
 from django.contrib.contenttypes.models import ContentType
 from django.db import connections
 
-from sockstream.receiver.dialects.upserts import Shape, Statements, statements
+from sockstream.receiver.dialects import Shape, Statements, statements
 from sockstream.rows import Kind, Row
 
 from .memory import Memory

@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 
 from sockstream.receiver.applying.parts import Part, runs
 from sockstream.receiver.applying.plans import IN_DATABASE, Plan
+from sockstream.receiver.dialects import dialect
 from sockstream.wire.records import BEGIN, LOAD
 
 from .constraints import Broken, find_pointing
@@ -115,7 +116,7 @@ class Writer:
         """What a site inserts is new at central too, but for rare exceptions: where that saves
         work, look for them only if the database finds one."""
         count = sum(len(table.net.last) for table in tables.values())
-        if cursor.db.vendor == "postgresql" and count >= _MANY:
+        if dialect(self._using).inserts_new and count >= _MANY:
             try:
                 with transaction.atomic(using=self._using):
                     effect = self._effect(tables, cursor, draws=draws, all_new=True, last=last)

@@ -20,11 +20,10 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkProcess
 
-from django.db import connections
-
 from sockstream.conf import Settings
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.process import Hangup, Stop, hangups, stop_signals
+from sockstream.receiver.dialects import dialect
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -44,7 +43,7 @@ def share(settings: Settings, count: int, using: str) -> Settings:
     """
     if count < 1:
         raise ConfigError(f"--workers {count}: not a number of processes", "Use 1 or more")
-    if count > 1 and connections[using].vendor == "sqlite":
+    if count > 1 and dialect(using).one_writer:
         raise ConfigError(
             f"--workers {count}: on SQLite one process writes at a time, others would only wait",
             "Leave --workers out, or use PostgreSQL",

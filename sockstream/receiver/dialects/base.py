@@ -1,0 +1,93 @@
+"""What central asks of a dialect. Where databases agree, the answer stands here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+from django.db.models import Model, QuerySet
+
+from .upserts import Statements
+
+M = TypeVar("M", bound=Model)
+
+
+class Dialect:
+    """How central uses one kind of database. It holds no connection and no state."""
+
+    vendor: ClassVar[str]
+    """Django's name for the database."""
+    statements: ClassVar[type[Statements]]
+    """Makes the statements of a table (see `upserts`)."""
+    add_held_sql: ClassVar[str]
+    """Notes one held row, or gives one that is there the new generation."""
+
+    one_writer = False
+    """Whether one transaction writes at a time, so that a second one would only wait."""
+    locks_rows = True
+    """Whether a SELECT can lock what it reads. If not, a transaction has to begin with a write."""
+    puts_off_constraints = True
+    """Whether foreign keys are looked at when the transaction ends."""
+    tells_at_commit = False
+    """Whether only a COMMIT tells that constraints are broken. One that fails changes nothing."""
+    inserts_new = False
+    """Whether an insert of rows that are taken to be new saves work (`Statements.insert_new`)."""
+
+    def prepare(self, cursor: CursorWrapper) -> None:
+        """A connection is used for applying for the first time."""
+
+    def defer_constraints(self, cursor: CursorWrapper) -> None:
+        """In a transaction: look at what can be put off when it ends."""
+
+    def require_constraints(self, cursor: CursorWrapper) -> None:
+        """In a transaction: look at what was put off now. Raises IntegrityError.
+
+        Nothing is put off any more until `defer_constraints` is called again.
+        """
+
+    def wait_for_locks(self, cursor: CursorWrapper, milliseconds: float) -> None:
+        """In a transaction: wait so long for a lock at most, where that can be said."""
+
+    def locked(self, rows: QuerySet[M], connection: BaseDatabaseWrapper) -> QuerySet[M]:
+        """The rows, locked when they are read; what they are joined with is not, if possible."""
+        alone = connection.features.has_select_for_update_of
+        return rows.select_for_update(of=("self",) if alone else ())
+
+    def next_numbers(self, cursor: CursorWrapper, table: str, column: str, count: int) -> list[int]:
+        """Draw numbers for the integer key `column`. Only if `puts_off_constraints`."""
+        raise NotImplementedError
+
+    def add_held(
+        self,
+        cursor: CursorWrapper,
+        table: str,
+        common: tuple[int, int],
+        names: Sequence[str],
+        keys: Sequence[bytes | None],
+        *,
+        all_new: bool,
+    ) -> None:
+        """Note rows in the table of held rows; those that are there get the new generation.
+
+        `common` is the holding and the generation of all. `all_new`: none should be there; raises
+        IntegrityError if one may be.
+        """
+        rows = [(*common, name, key) for name, key in sorted(zip(names, keys, strict=True))]
+        cursor.executemany(self.add_held_sql.format(table), rows)
+
+    def remove_held(
+        self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]
+    ) -> None:
+        """Delete rows from the table of held rows."""
+        sql = f"DELETE FROM {table} WHERE holding = %s AND name = %s"
+        cursor.executemany(sql, [(holding, name) for name in names])
+
+    def is_durable(self, connection: BaseDatabaseWrapper) -> bool:
+        """Whether a commit survives a power loss, as an ack promises, by what a session can see."""
+        return True
+
+    def slow_journal(self, connection: BaseDatabaseWrapper) -> str:
+        """The name of a journal mode that lets readers wait for the applier; "" if it does not."""
+        return ""

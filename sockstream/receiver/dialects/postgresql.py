@@ -1,0 +1,72 @@
+"""PostgreSQL: puts constraints off, draws numbers from sequences, takes a batch as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from django.db.backends.utils import CursorWrapper
+
+from .base import Dialect
+from .upserts.postgresql import PostgreSQLStatements
+
+_ADD = (
+    "INSERT INTO {0} (holding, generation, name, key) "
+    "SELECT %s, %s, n, k FROM unnest(%s::uuid[], %s::bytea[]) u (n, k)"
+)
+_OLDER = (
+    " ON CONFLICT (holding, name) DO UPDATE SET generation = excluded.generation "
+    "WHERE {0}.generation <> excluded.generation"
+)
+# One array, no join: of a join by two columns PostgreSQL may compare each row with each.
+_REMOVE = "DELETE FROM {0} WHERE holding = %s AND name = ANY(%s::uuid[])"
+
+
+class PostgreSQL(Dialect):
+    """PostgreSQL, with psycopg 3 or psycopg 2."""
+
+    vendor = "postgresql"
+    statements = PostgreSQLStatements
+    inserts_new = True
+
+    def defer_constraints(self, cursor: CursorWrapper) -> None:
+        cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+
+    def require_constraints(self, cursor: CursorWrapper) -> None:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def wait_for_locks(self, cursor: CursorWrapper, milliseconds: float) -> None:
+        cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds:.0f}ms"])
+
+    def next_numbers(self, cursor: CursorWrapper, table: str, column: str, count: int) -> list[int]:
+        cursor.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, %s)) FROM generate_series(1, %s)",
+            [cursor.db.ops.quote_name(table), column, count],
+        )
+        return [number for (number,) in cursor.fetchall()]
+
+    def add_held(
+        self,
+        cursor: CursorWrapper,
+        table: str,
+        common: tuple[int, int],
+        names: Sequence[str],
+        keys: Sequence[bytes | None],
+        *,
+        all_new: bool,
+    ) -> None:
+        sql = _ADD if all_new else _ADD + _OLDER
+        cursor.execute(sql.format(table), [*common, _array(names), _octets(keys)])
+
+    def remove_held(
+        self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]
+    ) -> None:
+        cursor.execute(_REMOVE.format(table), [holding, _array(names)])
+
+
+def _array(names: Iterable[str]) -> str:
+    return f"{{{','.join(names)}}}"
+
+
+def _octets(values: Iterable[bytes | None]) -> str:
+    texts = ("NULL" if value is None else f'"\\\\x{value.hex()}"' for value in values)
+    return f"{{{','.join(texts)}}}"

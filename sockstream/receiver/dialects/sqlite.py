@@ -1,0 +1,63 @@
+"""SQLite: one writer, which runs in our process. It tells of broken foreign keys at the COMMIT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
+from .base import Dialect
+from .upserts.sqlite import SQLiteStatements
+
+_FULL = 2
+# In KiB, and in pages: SQLite's own, and ours. Keys come in no order, so that a transaction touches
+# pages all over a large table: with its own 2 MiB, each is written and read again before the
+# commit, and with its own checkpoints once more after it.
+_WIDER = {"cache_size": (-2_000, -65_536), "wal_autocheckpoint": (1_000, 50_000)}
+_ADD_HELD = (
+    "INSERT INTO {0} (holding, generation, name, key) VALUES (%s, %s, %s, %s) "
+    "ON CONFLICT (holding, name) DO UPDATE SET generation = excluded.generation "
+    "WHERE {0}.generation <> excluded.generation"
+)
+
+
+class SQLite(Dialect):
+    """SQLite, in a file or in memory."""
+
+    vendor = "sqlite"
+    statements = SQLiteStatements
+    add_held_sql = _ADD_HELD
+    one_writer = True
+    locks_rows = False
+    tells_at_commit = True
+
+    def prepare(self, cursor: CursorWrapper) -> None:
+        """Give SQLite the room that it needs, unless the project has set something itself."""
+        for name, (standard, wanted) in _WIDER.items():
+            cursor.execute(f"PRAGMA {name}")
+            if cursor.fetchone() == (standard,):
+                cursor.execute(f"PRAGMA {name} = {wanted}")
+
+    def next_numbers(self, cursor: CursorWrapper, table: str, column: str, count: int) -> list[int]:
+        more = "UPDATE sqlite_sequence SET seq = seq + %s WHERE name = %s"
+        cursor.execute(more, [count, table])
+        if not cursor.rowcount:
+            new = "INSERT INTO sqlite_sequence (name, seq) VALUES (%s, %s)"
+            cursor.execute(new, [table, count])
+        cursor.execute("SELECT seq FROM sqlite_sequence WHERE name = %s", [table])
+        (last,) = cursor.fetchone()
+        return list(range(last - count + 1, last + 1))
+
+    def is_durable(self, connection: BaseDatabaseWrapper) -> bool:
+        return bool(_pragma(connection, "synchronous") >= _FULL)
+
+    def slow_journal(self, connection: BaseDatabaseWrapper) -> str:
+        mode = str(_pragma(connection, "journal_mode"))
+        return "" if mode in ("wal", "memory") else mode
+
+
+def _pragma(connection: BaseDatabaseWrapper, name: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(f"PRAGMA {name}")
+        return cursor.fetchone()[0]
