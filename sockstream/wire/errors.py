@@ -95,3 +95,8 @@ class WireError(SockstreamError):
         self.model = model
         self.key = key
         self.class_ = class_ or CODES.get(code, Class.PERSON)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether a new connection does not mend it."""
+        return self.class_ in (Class.PERSON, Class.BUG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -125,6 +125,45 @@ def test_at_central_only_the_dialects_ask_for_the_database(module: Path) -> None
 )
 def test_asking_for_the_database_is_seen(source: str) -> None:
     assert asks_for_the_database(source)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports for types count: whoever reads one module of a circle has to read all of them."""
+    names = {name_of(module): module for module in MODULES}
+    graph = {name: leads_to(module, names) - {name} for name, module in names.items()}
+    assert not circles(graph)
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == {"b", "c"}
+
+
+def name_of(module: Path) -> str:
+    """The name that a module is imported by."""
+    parts = module.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def leads_to(module: Path, names: Collection[str]) -> set[str]:
+    """Those of `names` that a module imports: `from x import y` is x.y, if that is a module."""
+    found = {name if name in names else name.rpartition(".")[0] for name in imported(module)}
+    return found.intersection(names)
+
+
+def circles(graph: Mapping[str, set[str]]) -> set[str]:
+    """The modules that lead back to themselves."""
+    return {name for name in graph if name in reached(graph, name)}
+
+
+def reached(graph: Mapping[str, set[str]], start: str) -> set[str]:
+    """All that `start` imports, and what that imports."""
+    found: set[str] = set()
+    coming = list(graph[start])
+    while coming:
+        if (name := coming.pop()) not in found:
+            found.add(name)
+            coming += graph[name]
+    return found
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

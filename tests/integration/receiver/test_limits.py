@@ -79,13 +79,13 @@ def test_a_site_that_ignores_its_credit_is_dropped(central_db: str, trust: Trust
 
 def test_a_window_comes_back_when_its_link_goes(central_db: str, trust: Trust) -> None:
     with Central(central_db, trust, WINDOW=WINDOW) as running:
-        before = running.server.windows.left
+        before = running.server.terms.windows.left
         sites = [running.site(f"site-{number}") for number in range(3)]
         assert [site.connect().window for site in sites] == [WINDOW] * 3
-        assert running.server.windows.left == before - 3 * WINDOW
+        assert running.server.terms.windows.left == before - 3 * WINDOW
         for site in sites:
             site.close()
-    assert running.server.windows.left == before
+    assert running.server.terms.windows.left == before
 
 
 def test_all_windows_together_are_bounded(central_db: str, trust: Trust) -> None:

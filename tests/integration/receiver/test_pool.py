@@ -69,7 +69,7 @@ def test_a_stream_goes_on_after_it(databases: Databases, trust: Trust) -> None:
     ):
         site.oplog.add(slots(1))
         site.send_all()
-        pool = running.server.pool
+        pool = running.server.holders.pool
         for future in [pool.call(make_each_read_only) for _ in range(THREADS_OF_ONE_APPLIER)]:
             future.result(20)
         site.oplog.add(slots(3))

@@ -107,7 +107,7 @@ def test_who_writes_now_and_then_waits_for_one_turn_of_a_backlog(
         quiet.oplog.add(slots(1))
         quiet.fill()
         quiet.pump()
-        waiting = running.server.pool._turns
+        waiting = running.server.holders.pool._turns
         wait_until(lambda: len(waiting) == len(busy), "all but one wait for their turn", 20)
         before = len(heard)
         go_on.set()
@@ -140,7 +140,7 @@ def test_a_turn_is_shorter_while_others_wait(databases: Databases, trust: Trust)
             assert held.wait(20)
 
         def queued() -> int:
-            links = running.server._links
+            links = running.server.links
             return sum(len(link._queue._queue) for link in links if link._queue)
 
         wait_until(lambda: queued() == 50 - sizes[0] // 500, "all the others wait", 20)

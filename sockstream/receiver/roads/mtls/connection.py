@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from sockstream import tls
+from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
+from sockstream.tls.papers import Papers
 
+from .admission import Admission
 from .link import Link
 from .listening import host_port
+from .refusals import Refusals
 from .secure import SecureChannel
-
-if TYPE_CHECKING:
-    from .server import Server
 
 _LINGER = 2.0
 _UNSENT = 256 * 1024
@@ -30,15 +32,25 @@ class Connection(asyncio.Protocol):
     because closing a socket with unread bytes would break the connection before they are heard.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(
+        self,
+        papers: Papers,
+        settings: Settings,
+        admission: Admission[Connection],
+        refusals: Refusals,
+        make_link: Callable[[Connection, tls.Peer], Link],
+    ) -> None:
         self.host = ""
         self.port = 0
         self.started = 0.0
-        self.closed: asyncio.Future[None] = server.loop.create_future()
-        self._server = server
-        self._loop = server.loop
-        self._tls = SecureChannel(server.papers.context())
-        self.own_not_after = server.papers.not_after
+        self.own_not_after = papers.not_after
+        self._loop = asyncio.get_running_loop()
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        self._settings = settings
+        self._admission = admission
+        self._refusals = refusals
+        self._make_link = make_link
+        self._tls = SecureChannel(papers.context())
         self._link: Link | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._closing = False
@@ -54,19 +66,30 @@ class Connection(asyncio.Protocol):
         self.started = self._loop.time()
         address = transport.get_extra_info("peername") or ("?", 0)
         self.host, self.port = str(address[0]), int(address[1])
-        if not self._server.admit(self):
+        if not self._is_admitted():
             self._refused = True
             self._transport.abort()
             return
         self._set_options(transport.get_extra_info("socket"))
         self._transport.set_write_buffer_limits(_UNSENT)
-        timeout = self._server.settings.HANDSHAKE_TIMEOUT
+        timeout = self._settings.HANDSHAKE_TIMEOUT
         self._deadline = self._loop.call_later(timeout, self._too_slow)
+
+    def _is_admitted(self) -> bool:
+        """Whether there is room for it; an older one may have to give way."""
+        try:
+            oldest = self._admission.enter(self)
+        except SockstreamError as error:
+            self.refused(error)
+            return False
+        if oldest is not None:
+            oldest.give_way()
+        return True
 
     def _set_options(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            silence = round(3_000 * self._server.settings.HEARTBEAT)
+            silence = round(3_000 * self._settings.HEARTBEAT)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence)
 
     def data_received(self, data: bytes) -> None:
@@ -92,7 +115,7 @@ class Connection(asyncio.Protocol):
         except SockstreamError as error:
             self._refuse(error)
             return
-        self._link = Link(self._server, self, peer)
+        self._link = self._make_link(self, peer)
 
     def _receive(self, link: Link, data: bytes) -> None:
         chunks = list(self._tls.receive(data))
@@ -116,8 +139,8 @@ class Connection(asyncio.Protocol):
         if self._link is not None:
             self._link.lost(error)
         elif error is not None and not self._refused:
-            self._server.refused(self, self._explain(error))
-        self._server.forget(self)
+            self.refused(self._explain(error))
+        self._admission.forget(self)
         self.closed.set_result(None)
 
     def pause_writing(self) -> None:
@@ -125,6 +148,14 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._transport.resume_reading()
+
+    def met(self) -> None:
+        """The peer has said hello: no newer connection takes its place."""
+        self._admission.know(self)
+
+    def refused(self, error: SockstreamError) -> None:
+        """Log why the peer is sent away."""
+        self._refusals.note(self.host, self.peer, error, self._loop.time())
 
     def send(self, data: bytes) -> None:
         """Send plain bytes to the peer."""
@@ -155,7 +186,7 @@ class Connection(asyncio.Protocol):
         self._refused = True
         words = "Too many connections were waiting for their handshake, and it was the oldest"
         mend = 'If it was a site, it comes back by itself; else raise SOCKSTREAM["HANDSHAKES"]'
-        self._server.refused(self, SockstreamError("too-many-handshakes", words, mend))
+        self.refused(SockstreamError("too-many-handshakes", words, mend))
         self.abort()
 
     def _pass_on(self) -> None:
@@ -174,7 +205,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: SockstreamError) -> None:
         self._refused = True
-        self._server.refused(self, error)
+        self.refused(error)
         self.close()
 
     def _explain(self, error: Exception) -> SockstreamError:

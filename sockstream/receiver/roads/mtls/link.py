@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Protocol, Self
 
 from sockstream import tls
+from sockstream.conf import Settings
 from sockstream.receiver.applying.applier import Applied
 from sockstream.receiver.applying.faults import Stopped
+from sockstream.receiver.streams.holders import Holders
 from sockstream.receiver.streams.offsets import Opened
 from sockstream.receiver.streams.pulse import Pulse
 from sockstream.receiver.streams.queue import StreamQueue
-from sockstream.wire.errors import Class, WireError
+from sockstream.wire.errors import WireError
+from sockstream.wire.limits import Limits
 from sockstream.wire.messages import Hello, Welcome
 from sockstream.wire.receiving import (
     BatchReceived,
@@ -27,12 +31,7 @@ from sockstream.wire.receiving import (
 )
 from sockstream.wire.records import Batch
 
-if TYPE_CHECKING:
-    from .connection import Connection
-    from .server import Server
-
-LASTING = frozenset({Class.PERSON, Class.BUG})
-"""The classes of errors that a new connection does not mend."""
+from .admission import Windows
 
 _ANSWER = "goodbye"
 """What a site says to our own bye: no reason of its own."""
@@ -43,6 +42,50 @@ _LONGEST_WORDS = 500
 logger = logging.getLogger("sockstream.receiver")
 
 
+class Channel(Protocol):
+    """The connection below a link. `started`: in seconds of the event loop's clock."""
+
+    started: float
+    own_not_after: datetime
+
+    @property
+    def peer(self) -> str:
+        """The other end's address, for people."""
+
+    def met(self) -> None:
+        """The peer has said hello."""
+
+    def refused(self, error: WireError) -> None:
+        """Log why the peer is sent away."""
+
+    def send(self, data: bytes) -> None:
+        """Send plain bytes to the peer."""
+
+    def close(self) -> None:
+        """Send what is queued, and close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What central offers to each link."""
+
+    central: str
+    settings: Settings
+    limits: Limits
+    windows: Windows
+
+    @classmethod
+    def of(cls, settings: Settings, central: str) -> Self:
+        """Those that the settings say; `central` is the name of this end."""
+        limits = Limits(
+            frame=settings.MAX_FRAME,
+            window=settings.WINDOW,
+            heartbeat=settings.HEARTBEAT,
+            handshake=settings.HANDSHAKE_TIMEOUT,
+        )
+        return cls(central, settings, limits, Windows(settings.WINDOW, settings.WINDOW_TOTAL))
+
+
 class Link:
     """Drives a ReceivingSession: its events go to the stream's queue, what comes of them back.
 
@@ -50,15 +93,16 @@ class Link:
     link is at work in the database any more.
     """
 
-    def __init__(self, server: Server, connection: Connection, peer: tls.Peer) -> None:
+    def __init__(self, holders: Holders, channel: Channel, peer: tls.Peer, terms: Terms) -> None:
         self.peer = peer
         self.stream = ""
         self.offset = 0
-        self.loop = server.loop
+        self.loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self.loop.create_future()
-        self._server = server
-        self._connection = connection
-        self._session = ReceivingSession(server.limits, connection.started)
+        self._holders = holders
+        self._channel = channel
+        self._terms = terms
+        self._session = ReceivingSession(terms.limits, channel.started)
         self._opened: Opened | None = None
         self._queue: StreamQueue | None = None
         self._opening: asyncio.Task[None] | None = None
@@ -72,21 +116,15 @@ class Link:
         self._ticking: asyncio.TimerHandle | None = None
         self._beating: asyncio.TimerHandle | None = None
         self._set_clock()
-        server.enter(self)
-
-    @property
-    def source(self) -> str:
-        """The site's name, from its certificate."""
-        return self.peer.name
 
     @property
     def address(self) -> str:
         """Where the site connected from."""
-        return self._connection.peer
+        return self._channel.peer
 
     @property
     def name(self) -> str:
-        return f"{self.source}/{self.stream}" if self.stream else self.source
+        return f"{self.peer.name}/{self.stream}" if self.stream else self.peer.name
 
     # What comes from the connection.
 
@@ -111,7 +149,7 @@ class Link:
                 return
             match event:
                 case HelloReceived(hello):
-                    self._server.met(self._connection)
+                    self._channel.met()
                     self._opening = self.loop.create_task(self._open(hello))
                 case Confirmed():
                     self._start()
@@ -132,7 +170,7 @@ class Link:
     def _broken(self, error: WireError) -> None:
         """The peer broke the protocol or is silent, or has told us of an error of its own."""
         if self._opened is None:
-            self._server.refused(self._connection, error)
+            self._channel.refused(error)
         self._trouble = error
         self._end(f"{_printable(error.code)}: {_printable(str(error))}")
 
@@ -140,7 +178,7 @@ class Link:
         """Hand what the session has to say to the connection, and set the clock anew."""
         if self._closed:
             return
-        self._connection.send(self._session.data_to_send())
+        self._channel.send(self._session.data_to_send())
         if self._session.closed:
             self._end(self._goodbye)
         else:
@@ -151,7 +189,7 @@ class Link:
     async def _open(self, hello: Hello) -> None:
         try:
             self.stream = _checked_name(hello.stream)
-            opened = await self._server.open_stream(self, hello)
+            opened = await self._holders.open(self, hello)
         except WireError as error:
             self._refuse(error)
         except Exception as error:
@@ -164,44 +202,43 @@ class Link:
 
     def _refuse(self, error: WireError) -> None:
         if not self._closed:
-            self._server.refused(self._connection, error)
+            self._channel.refused(error)
             self._session.refuse(error, self.loop.time())
             self._close()
 
     def _welcome(self, hello: Hello, opened: Opened) -> None:
         now, lasts = self.loop.time(), self._seconds_left()
         self.offset, self._opened = opened.offset, opened
-        self._window = self._server.windows.take()
-        self._queue = self._server.make_queue(self, opened)
+        self._window = self._terms.windows.take()
+        self._queue = self._holders.queue(self, opened)
         welcome = Welcome(
             protocol=opened.protocol,
-            central=self._server.name,
+            central=self._terms.central,
             session=opened.session,
             offset=opened.offset,
             digest=opened.digest,
             window=self._window,
-            frame_limit=min(hello.frame_limit, self._server.limits.frame),
+            frame_limit=min(hello.frame_limit, self._terms.limits.frame),
             codec="zlib" if "zlib" in hello.codecs else "",
-            heartbeat=self._server.limits.heartbeat,
+            heartbeat=self._terms.limits.heartbeat,
             session_deadline=lasts,
             schema_verdict=opened.schema_verdict,
         )
         if opened.warning is not None:
             logger.warning("%s: %s", self.name, opened.warning)
-        self._server.warn_of_expiry(self.peer)
         self._session.welcome(welcome, now)
         self._beating = self.loop.call_later(welcome.heartbeat, self._beat)
         self.pass_on()
 
     def _seconds_left(self) -> float:
-        ends = min(self.peer.not_after, self._connection.own_not_after)
+        ends = min(self.peer.not_after, self._channel.own_not_after)
         left = (ends - datetime.now(UTC)).total_seconds()
         # 0 would mean a session without an end.
-        return max(0.001, min(left, self._server.settings.SESSION_MAX))
+        return max(0.001, min(left, self._terms.settings.SESSION_MAX))
 
     def _start(self) -> None:
         assert self._queue is not None
-        self._pulse = Pulse(self.name, self._queue, self._server.settings, self.loop.time())
+        self._pulse = Pulse(self.name, self._queue, self._terms.settings, self.loop.time())
         self._queue.start()
         words = "%s: connected from %s, goes on after %d"
         logger.info(words, self.name, self.address, self.offset)
@@ -222,7 +259,7 @@ class Link:
 
     def _committed(self, applied: Applied, now: float) -> None:
         self.offset = applied.offset
-        self._server.note_applied(self)
+        self._holders.applied(self, applied.offset)
         if not self._closed:
             self._session.applied(applied.offset, applied.digest, now)
 
@@ -268,7 +305,7 @@ class Link:
         """Tell the site what is wrong, and close."""
         if not self._closed:
             if self._opened is None:
-                self._server.refused(self._connection, error)
+                self._channel.refused(error)
             self._trouble = error
             self._session.stop(error, self.loop.time())
             self._end(reason)
@@ -276,7 +313,7 @@ class Link:
     def _end(self, reason: str) -> None:
         if not self._closed:
             if self._opened is not None:
-                lasting = self._trouble is not None and self._trouble.class_ in LASTING
+                lasting = self._trouble is not None and self._trouble.lasting
                 level = logging.WARNING if lasting else logging.INFO
                 words = "%s: gone: %s; applied up to %d"
                 logger.log(level, words, self.name, reason, self.offset)
@@ -287,8 +324,8 @@ class Link:
         for timer in (self._ticking, self._beating):
             if timer is not None:
                 timer.cancel()
-        self._connection.send(self._session.data_to_send())
-        self._connection.close()
+        self._channel.send(self._session.data_to_send())
+        self._channel.close()
         self._finishing = self.loop.create_task(self._finish())
 
     async def _finish(self) -> None:
@@ -300,10 +337,10 @@ class Link:
                 self._queue.end()
                 await self._queue.done
             if self._opened is not None:
-                self._server.windows.give_back(self._window)
-                await self._server.close_stream(self._opened, self._trouble)
+                self._terms.windows.give_back(self._window)
+                await self._holders.close(self._opened, self._trouble)
         finally:
-            self._server.leave(self)
+            self._holders.leave(self)
             self.over.set_result(None)
 
     # Time.
@@ -319,7 +356,7 @@ class Link:
 
     def _beat(self) -> None:
         """Say how far a long transaction is, so that the site knows that its silence is work."""
-        self._beating = self.loop.call_later(self._server.limits.heartbeat, self._beat)
+        self._beating = self.loop.call_later(self._terms.limits.heartbeat, self._beat)
         now = self.loop.time()
         if self._queue is None or self._pulse is None:
             return

@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from sockstream.exceptions import SockstreamError
-from sockstream.wire.errors import WireError
 
 _QUIET = 60.0
 _REMEMBERED = 1_000
@@ -32,7 +31,7 @@ class Refusals:
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
 
-    def note(self, host: str, peer: str, error: SockstreamError | WireError, now: float) -> None:
+    def note(self, host: str, peer: str, error: SockstreamError, now: float) -> None:
         """Log why `peer`, whose address is `host`, was refused, or count it."""
         key = host, str(error).replace(peer, host)
         known = self._seen.get(key)

@@ -1,0 +1,160 @@
+"""Who has which stream: opening one, taking it over, and what is noted when its link ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Protocol, TypeVar
+
+from django.db import Error as DatabaseError
+
+from sockstream import tls
+from sockstream.conf import Settings
+from sockstream.receiver.applying import faults, progress
+from sockstream.receiver.applying.applier import Applier
+from sockstream.rows import captured_models, describe, fingerprint
+from sockstream.tls.expiry import ExpiryWarnings
+from sockstream.tls.papers import Papers
+from sockstream.wire.errors import WireError
+from sockstream.wire.messages import Hello
+
+from . import offsets, sources
+from .pool import Pool
+from .queue import Listener, StreamQueue
+
+T = TypeVar("T")
+
+logger = logging.getLogger("sockstream.receiver")
+
+
+class Holder(Listener, Protocol):
+    """Who sends a stream: a link of any road. `over`: nothing of it is at work any more."""
+
+    peer: tls.Peer
+    stream: str
+    over: asyncio.Future[None]
+
+    @property
+    def name(self) -> str:
+        """SOURCE/STREAM."""
+
+    @property
+    def address(self) -> str:
+        """Where it comes from, for people."""
+
+    def fail(self, error: WireError, reason: str) -> None:
+        """Tell the site what is wrong, and close."""
+
+
+class Holders:
+    """The streams that are open here. All of it is called in the event loop."""
+
+    def __init__(self, papers: Papers, using: str, settings: Settings) -> None:
+        self.pool = Pool(using, settings.APPLIERS)
+        self._papers = papers
+        self._using = using
+        self._settings = settings
+        self._schema = fingerprint(describe(model) for model in captured_models(settings))
+        self._expiry = ExpiryWarnings(settings.EXPIRY_WARNING)
+        self._holders: dict[tuple[str, str], Holder] = {}
+        self._applied: dict[str, int] = {}
+
+    async def open(self, link: Holder, hello: Hello) -> offsets.Opened:
+        """Give the stream to `link`, which takes it from whoever has it.
+
+        Raises WireError: why the site may not send.
+        """
+        sources.check_certificate(link.peer, self._papers.files)
+        await self._take_over(link)
+        source, using = link.peer.name, self._using
+        call = partial(offsets.open_stream, source, hello, using=using, schema=self._schema)
+        try:
+            opened = await self._in_pool(call)
+        except DatabaseError as error:
+            failed = faults.transient(error)
+            if failed is None:
+                raise
+            raise failed from error
+        self._expiry.of_site(link.peer)
+        return opened
+
+    async def _take_over(self, link: Holder) -> None:
+        """The transaction of the link before may hold the offset's row: it has to end first."""
+        key = link.peer.name, link.stream
+        before, self._holders[key] = self._holders.get(key), link
+        if before is not None:
+            before.fail(fenced(), "taken over by a newer connection")
+            await before.over
+
+    def queue(self, link: Holder, opened: offsets.Opened) -> StreamQueue:
+        """The way into the database for the stream that `link` has opened."""
+        return StreamQueue(
+            link.name,
+            Applier(opened.source, opened.stream, opened.fence, using=self._using),
+            partial(self._confirm, opened, link.peer, link.address),
+            link,
+            self.pool,
+            asyncio.get_running_loop(),
+            self._settings,
+        )
+
+    def _confirm(self, opened: offsets.Opened, peer: tls.Peer, address: str) -> None:
+        """In the pool, before the first batch."""
+        offsets.confirm(opened, using=self._using)
+        offsets.touch(opened.source, peer, address=address, using=self._using)
+
+    def applied(self, link: Holder, offset: int) -> None:
+        """Remember how far a stream has come, to say it at the end."""
+        self._applied[link.name] = offset
+
+    async def close(self, opened: offsets.Opened, trouble: WireError | None) -> None:
+        """Note how a stream's link has ended, unless a newer one has the stream."""
+        try:
+            await self._in_pool(partial(self._note_end, opened, trouble))
+        except DatabaseError as error:
+            logger.warning("The end of a link was not noted: %s", faults.words_of(error))
+
+    def _note_end(self, opened: offsets.Opened, trouble: WireError | None) -> None:
+        """In the pool. What mends itself by a new connection is not shown as a stop."""
+        if trouble is not None and trouble.lasting:
+            source, stream, fence = opened.source, opened.stream, opened.fence
+            progress.note_stop(source, stream, fence, self._using, trouble)
+        offsets.leave(opened, using=self._using)
+
+    def leave(self, link: Holder) -> None:
+        """Nothing of the link is at work any more."""
+        key = link.peer.name, link.stream
+        if self._holders.get(key) is link:
+            del self._holders[key]
+
+    async def judge(self, links: Iterable[Holder]) -> None:
+        """End those links whose sites may not go on, and warn of certificates that expire soon."""
+        links = list(links)
+        for link in links:
+            self._expiry.of_site(link.peer)
+        peers = [link.peer for link in links]
+        call = partial(sources.judge, peers, self._papers.files, self._using)
+        try:
+            verdicts = await self._in_pool(call)
+        except DatabaseError as error:
+            logger.warning("The sources cannot be looked at: %s", faults.words_of(error))
+            return
+        for link in links:
+            if (verdict := verdicts.get(link.peer)) is not None:
+                link.fail(verdict, f"may not go on: {verdict.code}")
+
+    def end(self) -> None:
+        """Finish what is at work, and say how far each stream has come. No link may be left."""
+        self.pool.close()
+        for name, offset in sorted(self._applied.items()):
+            logger.info("%s: applied up to %d", name, offset)
+
+    async def _in_pool(self, call: Callable[[], T]) -> T:
+        return await asyncio.wrap_future(self.pool.call(call))
+
+
+def fenced() -> WireError:
+    """What a link hears that has lost its stream to a newer one."""
+    return WireError("fenced", "A newer connection has taken this stream over")
