@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from django.db import Error as DatabaseError
+from django.db import connections
 
 from sockstream import tls
 from sockstream.conf import Settings
@@ -25,6 +26,9 @@ from .pool import Pool
 from .queue import Listener, StreamQueue
 
 T = TypeVar("T")
+
+# How many hellos are judged at once while another link has their stream, on connections of theirs.
+_READERS = 2
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -60,18 +64,24 @@ class Holders:
         self._expiry = ExpiryWarnings(settings.EXPIRY_WARNING)
         self._holders: dict[tuple[str, str], Holder] = {}
         self._applied: dict[str, int] = {}
+        self._reading = asyncio.Semaphore(_READERS)
 
     async def open(self, link: Holder, hello: Hello) -> offsets.Opened:
         """Give the stream to `link`, which takes it from whoever has it.
 
-        Raises WireError: why the site may not send.
+        A hello that is refused takes nothing: it is judged before the link that has the stream is
+        told to end, and again under the row's lock. Raises WireError: why the site may not send.
         """
         sources.check_certificate(link.peer, self._papers.files)
-        await self._take_over(link)
-        source, using = link.peer.name, self._using
-        call = partial(offsets.open_stream, source, hello, using=using, schema=self._schema)
+        source, using, schema = link.peer.name, self._using, self._schema
+        judge = partial(offsets.judge, source, hello, using=using, schema=schema)
+        open_stream = partial(offsets.open_stream, source, hello, using=using, schema=schema)
+        key = source, link.stream
         try:
-            opened = await self._in_pool(call)
+            if key in self._holders:
+                await self._apart(judge)
+            await self._take_over(key, link)
+            opened = await self._in_pool(open_stream)
         except DatabaseError as error:
             failed = faults.transient(error)
             if failed is None:
@@ -80,9 +90,8 @@ class Holders:
         self._expiry.of_site(link.peer)
         return opened
 
-    async def _take_over(self, link: Holder) -> None:
+    async def _take_over(self, key: tuple[str, str], link: Holder) -> None:
         """The transaction of the link before may hold the offset's row: it has to end first."""
-        key = link.peer.name, link.stream
         before, self._holders[key] = self._holders.get(key), link
         if before is not None:
             before.fail(fenced(), "taken over by a newer connection")
@@ -150,6 +159,17 @@ class Holders:
         self.pool.close()
         for name, offset in sorted(self._applied.items()):
             logger.info("%s: applied up to %d", name, offset)
+
+    async def _apart(self, call: Callable[[], None]) -> None:
+        """Run `call`, which only reads, beside the pool: the link before may keep all of that."""
+        async with self._reading:
+            await asyncio.to_thread(self._read, call)
+
+    def _read(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        finally:
+            connections[self._using].close()
 
     async def _in_pool(self, call: Callable[[], T]) -> T:
         return await asyncio.wrap_future(self.pool.call(call))

@@ -61,10 +61,7 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
         _check_room(known, hello.stream, using)
         row = _offset(known, hello.stream, using)
         try:
-            if known.disabled:
-                raise disabled(source)
-            _look_for_clones(row, hello)
-            opened = _take_over(row, hello, schema)
+            opened = _admit(row, hello, schema)
         except WireError as error:
             # What was found is kept, so the transaction has to end well before this is told.
             outcome: Opened | WireError = error
@@ -75,6 +72,19 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
     if isinstance(outcome, WireError):
         raise outcome
     return outcome
+
+
+def judge(source: str, hello: Hello, *, using: str, schema: bytes = b"") -> None:
+    """Whether `open_stream` would let the site in: looks only, without a lock, and notes nothing.
+
+    Who has the stream now may hold its row, and goes on if the answer is no. Raises WireError.
+    """
+    known = Source.objects.using(using).filter(name=source).first()
+    if known is not None:
+        _check_room(known, hello.stream, using)
+        rows = Offset.objects.using(using).select_related("source")
+        if (row := rows.filter(source=known, stream=hello.stream).first()) is not None:
+            _admit(row, hello, schema)
 
 
 def wait_for_locks(using: str) -> None:
@@ -118,6 +128,17 @@ def disabled(source: str) -> WireError:
         f"Central has disabled the source {source}",
         "Enable it in central's table of sources",
     )
+
+
+def _admit(row: Offset, hello: Hello, schema: bytes) -> Opened:
+    """Change `row`, which is not saved here, to what it is once the site has the stream.
+
+    Raises WireError if the site may not have it.
+    """
+    if row.source.disabled:
+        raise disabled(row.source.name)
+    _look_for_clones(row, hello)
+    return _take_over(row, hello, schema)
 
 
 def _look_for_clones(row: Offset, hello: Hello) -> None:

@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from typing import Any
 
 import psycopg
+import pytest
 from django.db import connections
+from django.utils import timezone
 
-from sockstream.receiver.models import Offset
+from sockstream.receiver.models import Offset, Source, State
 from sockstream.receiver.signals import records_applied
+from sockstream.wire.errors import WireError
 from sockstream.wire.sending import Welcomed
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import Oplog, Progressed, connected, slots
@@ -80,6 +83,59 @@ def test_takeover_waits_for_the_transaction_at_work(central: str, trust: Trust) 
                 assert new.acked == 3
     finally:
         records_applied.disconnect(hear)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"epoch": b"y" * 16}, "epoch-unknown"),
+        ({"highest_seq": 1, "digest": b"d" * 16}, "sender-rewound"),
+        ({"highest_seq": 3, "digest": b"d" * 16}, "history-diverged"),
+        ({"lowest_seq": 5, "highest_seq": 9}, "gap"),
+        ({"lowest_seq": 9}, "bad-message"),
+        ({"protocol_min": 9, "protocol_max": 9}, "version-unsupported"),
+        ({"instance": b"clone"}, "clone-suspected"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_hello_that_is_refused_takes_nothing(
+    central: str, trust: Trust, changes: dict[str, Any], code: str
+) -> None:
+    """The link that has the stream goes on, also in the middle of a group."""
+    oplog = Oplog()
+    oplog.add(slots(3))
+    with Central(central, trust) as running:
+        with connected(running.site(oplog=oplog)) as mine:
+            mine.send_all()
+            if code == "clone-suspected":
+                now = timezone.now()
+                Offset.objects.using(central).update(
+                    former_instance=b"clone", flips=2, flips_since=now
+                )
+            oplog.add(slots(2), goes_on=True)
+            mine.fill()
+            mine.pump()
+            with pytest.raises(WireError) as caught:
+                running.site(oplog=oplog).connect(**changes)
+            assert caught.value.code == code
+            state = Offset.objects.using(central).get()
+            assert (state.state, state.error_code) == (State.CONNECTED, "")
+            oplog.add(slots(2))
+            mine.send_all()
+        assert not running.said("taken over")
+    assert Slot.objects.using(central).count() == 7
+
+
+def test_a_source_that_is_disabled_ends_no_link_by_its_hello(central: str, trust: Trust) -> None:
+    """The look at the sources does, when it is due."""
+    with Central(central, trust, RECHECK=60.0) as running, connected(running.site()) as mine:
+        mine.oplog.add(slots(1))
+        mine.send_all()
+        Source.objects.using(central).update(disabled=True)
+        with pytest.raises(WireError, match="disabled"):
+            running.site(oplog=mine.oplog).connect()
+        mine.oplog.add(slots(1))
+        mine.send_all()
 
 
 def test_one_of_many_has_it(central: str, trust: Trust) -> None:
