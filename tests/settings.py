@@ -86,6 +86,7 @@ INSTALLED_APPS = [
     "tests.zoo_pg",
     "tests.zoo_raw",
     "tests.heirs",
+    "tests.rivals",
     "sockstream.sender",
 ]
 if importlib.util.find_spec("sockstream.receiver.checks"):
@@ -99,6 +100,7 @@ MIGRATION_MODULES: dict[str, str | None] = {
     "zoo": None,
     "zoo_pg": None,
     "heirs": None,
+    "rivals": None,
 }
 
 SOCKSTREAM: dict[str, Any] = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -12,6 +12,8 @@ from django.db.models import Model, QuerySet
 from .upserts import Statements
 
 M = TypeVar("M", bound=Model)
+
+_OURS = "sockstream_"
 
 
 class Dialect:
@@ -23,6 +25,10 @@ class Dialect:
     """Makes the statements of a table (see `upserts`)."""
     add_held_sql: ClassVar[str]
     """Notes one held row, or gives one that is there the new generation."""
+    effects_sql: ClassVar[str]
+    """Finds triggers and rules of central's own on a table, and foreign keys by which the database
+    changes other rows when one of the table is deleted. Its arguments: what the names of our own
+    triggers begin with, at a central that is a site as well, and three times the table."""
 
     one_writer = False
     """Whether one transaction writes at a time, so that a second one would only wait."""
@@ -58,6 +64,24 @@ class Dialect:
     def next_numbers(self, cursor: CursorWrapper, table: str, column: str, count: int) -> list[int]:
         """Draw numbers for the integer key `column`. Only if `puts_off_constraints`."""
         raise NotImplementedError
+
+    def can_come_again(self, cursor: CursorWrapper, table: str, columns: Collection[str]) -> bool:
+        """Whether a row can be deleted, and inserted again by these columns, and nobody notices.
+
+        It can't if a trigger or a rule of central's own would run, if the database would change or
+        delete rows that point to it, or if the table has a column more: its value would be lost.
+        """
+        name = self.table_argument(cursor, table)
+        cursor.execute(self.effects_sql, [_OURS, name, name, name])
+        if cursor.fetchone() is not None:
+            return False
+        quoted = cursor.db.ops.quote_name(table).replace("%", "%%")
+        cursor.execute(f"SELECT * FROM {quoted} WHERE 1 = 0", [])
+        return {column[0] for column in cursor.description} <= set(columns)
+
+    def table_argument(self, cursor: CursorWrapper, table: str) -> str:
+        """The table as an argument of `effects_sql`."""
+        return table
 
     def add_held(
         self,

@@ -19,6 +19,13 @@ _OLDER = (
 )
 # One array, no join: of a join by two columns PostgreSQL may compare each row with each.
 _REMOVE = "DELETE FROM {0} WHERE holding = %s AND name = ANY(%s::uuid[])"
+_EFFECTS = (
+    "SELECT 1 FROM pg_trigger WHERE NOT tgisinternal "
+    "AND NOT starts_with(tgname, %s) AND tgrelid = %s::regclass "
+    "UNION ALL SELECT 1 FROM pg_rewrite WHERE ev_class = %s::regclass "
+    "UNION ALL SELECT 1 FROM pg_constraint "
+    "WHERE contype = 'f' AND confrelid = %s::regclass AND confdeltype IN ('c', 'n', 'd')"
+)
 
 
 class PostgreSQL(Dialect):
@@ -26,6 +33,7 @@ class PostgreSQL(Dialect):
 
     vendor = "postgresql"
     statements = PostgreSQLStatements
+    effects_sql = _EFFECTS
     inserts_new = True
 
     def defer_constraints(self, cursor: CursorWrapper) -> None:
@@ -36,6 +44,9 @@ class PostgreSQL(Dialect):
 
     def wait_for_locks(self, cursor: CursorWrapper, milliseconds: float) -> None:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds:.0f}ms"])
+
+    def table_argument(self, cursor: CursorWrapper, table: str) -> str:
+        return str(cursor.db.ops.quote_name(table))
 
     def next_numbers(self, cursor: CursorWrapper, table: str, column: str, count: int) -> list[int]:
         cursor.execute(

@@ -20,6 +20,13 @@ _ADD_HELD = (
     "ON CONFLICT (holding, name) DO UPDATE SET generation = excluded.generation "
     "WHERE {0}.generation <> excluded.generation"
 )
+_EFFECTS = (
+    "SELECT 1 FROM sqlite_master WHERE type = 'trigger' "
+    "AND substr(name, 1, 11) <> %s AND lower(tbl_name) = lower(%s) "
+    "UNION ALL SELECT 1 FROM sqlite_master m, pragma_foreign_key_list(m.name) f "
+    "WHERE m.type = 'table' AND lower(f.\"table\") IN (lower(%s), lower(%s)) "
+    "AND f.on_delete IN ('CASCADE', 'SET NULL', 'SET DEFAULT')"
+)
 
 
 class SQLite(Dialect):
@@ -28,6 +35,7 @@ class SQLite(Dialect):
     vendor = "sqlite"
     statements = SQLiteStatements
     add_held_sql = _ADD_HELD
+    effects_sql = _EFFECTS
     one_writer = True
     locks_rows = False
     tells_at_commit = True

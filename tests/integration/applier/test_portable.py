@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
-from django.db import connections, models, transaction
+from django.db import IntegrityError, connections, models, transaction
 
 from sockstream.receiver.applying.parts import Header, Part
+from sockstream.receiver.applying.plans import compile_plan
 from sockstream.receiver.applying.tables.effects import Meetings
 from sockstream.receiver.applying.tables.holdings import Holdings
 from sockstream.receiver.applying.tables.memory import Memory
@@ -31,17 +32,24 @@ def using(request: pytest.FixtureRequest, databases: Databases) -> Iterator[str]
     connections[request.param].close()
 
 
-def write(feed: Feed, using: str) -> Meetings:
+def writer_of(using: str) -> Writer:
+    """A writer without a stream."""
+    writer = Writer("site", "stream", using)
+    writer.holdings = _NoHoldings("site", "stream", using)
+    writer._owners = _NoOwners("site", "stream", using, Memory())
+    return writer
+
+
+def write(feed: Feed, using: str, writer: Writer | None = None) -> Meetings:
     """Write a feed's records without a stream and an offset."""
     allowed: dict[str, type[models.Model]] = {describe(model).label: model for model in MODELS}
     allowed[READERS.label] = Essay.readers.through
     (segment,) = segments(feed.batch())
     header = Header(segment.layouts, allowed, using)
-    writer = Writer("site", "stream", using)
-    writer.holdings = _NoHoldings("site", "stream", using)
-    writer._owners = _NoOwners("site", "stream", using, Memory())
     with transaction.atomic(using=using):
-        return writer.write([Part(header, segment.first_seq, segment.records)])
+        return (writer or writer_of(using)).write(
+            [Part(header, segment.first_seq, segment.records)]
+        )
 
 
 class _NoOwners(Owners):
@@ -133,3 +141,49 @@ def test_fields(using: str) -> None:
 
 
 _NOT_IN_MARIADB = {("float", "inf"), ("float", "-inf")}
+
+
+def test_rows_make_way(using: str) -> None:
+    """Where nothing points to them, also on a database that looks at foreign keys at once."""
+    slots = [Slot(position=n, name=str(n)) for n in range(7)]
+    write(Feed().insert(*slots), using)
+    writer = writer_of(using)
+    for slot, position in zip(slots, (1, 0, 3, 4, 2, 9, 6), strict=True):
+        slot.position = position
+    with pytest.raises(IntegrityError):
+        write(Feed().update(*slots), using, writer)
+    write(Feed().update(*slots), using, writer)
+    found = set(Slot.objects.using(using).values_list("id", "position", "name"))
+    assert found == {(slot.id, slot.position, slot.name) for slot in slots}
+
+
+def test_which_rows_are_not_as_they_were_sent(using: str) -> None:
+    """One that is not there, and one that is not the same, a NULL included."""
+    slots = [Slot(position=n, name=str(n)) for n in range(4)]
+    slots[2].position = None
+    write(Feed().insert(*slots[:3]), using)
+    columns = [
+        [slot.id.bytes for slot in slots],
+        [slot.position for slot in slots],
+        [slot.name for slot in slots],
+    ]
+    plan = compile_plan(using, Slot, Layout("zoo.slot", ("id",), ("position", "name")))
+    with connections[using].cursor() as cursor:
+        assert plan.statements.missing(cursor, columns) == [3]
+        columns[1] = [0, None, None, 3]
+        columns[2] = ["0", "1", "other", "3"]
+        assert plan.statements.missing(cursor, columns) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [1, 600])
+def test_keys_of_two_parts_are_found_together(using: str, count: int) -> None:
+    hall = Hall(name="hall")
+    seats = [Seat(hall=hall, number=n) for n in range(0, count * 2, 2)]
+    write(Feed().insert(hall, *seats), using)
+    plan = compile_plan(using, Seat, Layout("zoo.seat", ("hall", "number"), ("taken",)))
+    numbers = list(range(count * 2))
+    with connections[using].cursor() as cursor:
+        found = plan.statements.find(cursor, [[hall.id.bytes] * len(numbers), numbers])
+    assert [number for number, there in zip(numbers, found, strict=True) if there is not None] == [
+        seat.number for seat in seats
+    ]

@@ -3,8 +3,10 @@
 Deletes come first, children before parents, so that what they free (a unique value) can be taken
 by another row; then updates and inserts, parents before children. If the database itself cascades
 deletes, they come last: a child that left its parent in the same group must not go with it. Where
-such an order is not the right one (two rows that swap a unique value), the database refuses, and
-the caller writes smaller parts in their own order.
+such an order is not the right one, the database refuses; contests.py says what helps then.
+
+Each statement says how many rows it met. If these are fewer than it was given, the table is looked
+at: a row may be there already, or not be there, but none may have been kept out or kept in.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from sockstream.receiver.applying.faults import shown
 from sockstream.receiver.applying.plans import Plan
 from sockstream.rows import Column, Row, writing_order
 
+from .accounts import require_gone, require_there
+from .contests import Contests, in_the_way
 from .holdings import Holdings
 from .reduce import Net, Values, frozen_key
 from .references import References
@@ -54,6 +58,8 @@ class Effect:
     `draws`: a row may point to one that is still to come. If not, that is refused. `all_new`: what
     was inserted is taken to be new; if it is not, `write` may raise IntegrityError. `last`: nothing
     is written after it in the transaction, so that nobody will ask for the number of a deleted row.
+    `contests` knows of which models rows may be in each other's way; without it, that is not
+    looked for.
     """
 
     def __init__(
@@ -66,8 +72,10 @@ class Effect:
         draws: bool,
         all_new: bool = False,
         last: bool = False,
+        contests: Contests | None = None,
     ) -> None:
         self._tables = tables
+        self._contests = contests
         self._draws = draws
         self._all_new = all_new
         self._last = last
@@ -85,9 +93,11 @@ class Effect:
         if not deletes_last:
             self._delete_all(tables)
         for table in tables:
-            self._update(table.plan, table.net.updates())
+            updates, saves, moved = self._make_way(table)
+            self._update(table.plan, updates)
+            self._insert(table.plan, moved)
             self._meetings.inserts_met += self._insert(table.plan, table.net.inserts())
-            self._insert(table.plan, table.net.saves())
+            self._insert(table.plan, saves)
         self._all_written = True
         for plan, rows in self._late:
             self._update(plan, rows)
@@ -106,25 +116,64 @@ class Effect:
         else:
             self._holdings.add(row, net.new(), self._cursor, all_new=self._all_new)
 
+    def _make_way(self, table: Table) -> tuple[list[Values], list[Values], list[Values]]:
+        """The rows to update, those to save, and those of both that have to be inserted again."""
+        plan, updates, saves = table.plan, table.net.updates(), table.net.saves()
+        many = len(updates) + len(saves) > 1
+        if self._contests is None or not many or not self._contests.concern(plan):
+            return updates, saves, []
+        moved = in_the_way(plan, [*updates, *saves], self._local, self._cursor)
+        self._contests.note(plan, found=bool(moved))
+        if not moved:
+            return updates, saves, []
+        self._references.keep(plan.row, _keys(plan, moved))
+        self._delete(plan, [row[: plan.key_width] for row in moved])
+        gone = set(map(id, moved))
+        return (
+            [row for row in updates if id(row) not in gone],
+            [row for row in saves if id(row) not in gone],
+            moved,
+        )
+
     def _delete_all(self, tables: Sequence[Table]) -> None:
         for table in reversed(tables):
             if deletes := table.net.deletes():
                 met = self.delete(table.plan, deletes)
                 self._meetings.deletes_missed += len(deletes) - met
-            if passing := table.net.passing():
+            if passing := self._there(table.plan, table.net.passing()):
                 self._meetings.inserts_met += self.delete(table.plan, passing)
-            if saved := table.net.saved_and_gone():
+            if saved := self._there(table.plan, table.net.saved_and_gone()):
                 self.delete(table.plan, saved)
 
+    def _there(self, plan: Plan, names: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+        """Those of the keys, by their parts, of which there is a row."""
+        if not names:
+            return []
+        found = plan.statements.find(self._cursor, self._key_columns(plan, names))
+        return [name for name, there in zip(names, found, strict=True) if there is not None]
+
     def delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
-        """Delete the rows with these keys, by their parts; returns how many were there."""
+        """Delete the rows with these keys, by their parts; returns how many were there.
+
+        Raises Refusal if one stays.
+        """
         if not self._last:
             self._references.keep(plan.row, _keys(plan, names))
+        return self._delete(plan, names)
+
+    def _delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
+        columns = self._key_columns(plan, names)
+        self._references.forget(plan.label, _keys(plan, names))
+        met = plan.statements.delete(self._cursor, columns)
+        if met < len(names):
+            require_gone(plan, columns, names, self._cursor)
+        return met
+
+    def _key_columns(self, plan: Plan, names: Sequence[Sequence[Any]]) -> list[Values]:
         columns: list[Values] = list(zip(*names, strict=True))
         for number in plan.key_references:
             columns[number] = self._local(plan.columns[number], columns[number])
-        self._references.forget(plan.label, _keys(plan, names))
-        return plan.statements.delete(self._cursor, columns)
+        return columns
 
     def _update(self, plan: Plan, rows: list[Values]) -> None:
         if not rows:
@@ -136,7 +185,10 @@ class Effect:
             return
         found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
         if found < len(ready):
-            self._meetings.updates_missed += self._add(plan, columns, ready)
+            added = self._add(plan, columns, ready)
+            self._meetings.updates_missed += added
+            if found + added < len(ready):
+                require_there(plan, columns, ready, self._cursor)
 
     def _insert(self, plan: Plan, rows: list[Values]) -> int:
         """Insert the rows, or update those that are there; returns how many these were."""
@@ -148,8 +200,9 @@ class Effect:
             added = self._add(plan, columns, ready)
             if added < len(ready):
                 met += len(ready) - added
-                if not plan.only_key:
-                    plan.statements.update(self._cursor, columns)
+                found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
+                if found < len(ready):
+                    require_there(plan, columns, ready, self._cursor)
             written = set(map(id, ready))
             if late:
                 self._late.append((plan, [row for row in late if id(row) in written]))

@@ -24,20 +24,21 @@ class Memory:
 
     def __init__(self) -> None:
         self._lasting: tuple[dict[str, Holding], set[str]] = ({}, set())
+        self.numbered: dict[str, Row] = {}
         self._changed: set[str] = set()
         self.forget()
 
     def forget(self) -> None:
         """The transaction, or a part of it, was rolled back.
 
-        The holdings that it has changed are asked for again: the change may have been before.
+        The holdings that it has changed are asked for again, and what is `numbered` stays: that
+        may have been before the part.
         """
         holdings, owned = self._lasting
         self.holdings = {
             label: each for label, each in holdings.items() if label not in self._changed
         }
         self.owned = set(owned)
-        self.numbered: dict[str, Row] = {}
         self.pks: dict[str, dict[Any, Any]] = {}
         self._count = 0
 

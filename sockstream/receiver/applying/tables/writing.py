@@ -20,6 +20,7 @@ from sockstream.receiver.dialects import dialect
 from sockstream.wire.records import BEGIN, LOAD
 
 from .constraints import Broken, find_pointing
+from .contests import Contests
 from .effects import Effect, Meetings, Table
 from .holdings import Holdings
 from .memory import Memory
@@ -46,6 +47,7 @@ class Writer:
         self._using = using
         self._is_parked = is_parked or (lambda label, key: False)
         self.holdings = Holdings(source, stream, using, self._memory)
+        self._contests = Contests()
         self._owners = Owners(source, stream, using, self._memory)
         self._numbers = Numbers(self.holdings, using, self._memory)
         self._references = References(using, self._memory, self._numbers)
@@ -113,16 +115,27 @@ class Writer:
     def _write_new(
         self, tables: dict[str, Table], cursor: CursorWrapper, *, draws: bool, last: bool
     ) -> Meetings:
-        """What a site inserts is new at central too, but for rare exceptions: where that saves
-        work, look for them only if the database finds one."""
+        """Many at once are written in a savepoint: what a site inserts is new at central too, but
+        for rare exceptions, and unique values are rarely swapped. Both are looked for only if the
+        database refuses the rows. Of few, the caller tries smaller parts or the same again."""
         count = sum(len(table.net.last) for table in tables.values())
-        if dialect(self._using).inserts_new and count >= _MANY:
+        if count < _MANY:
             try:
-                with transaction.atomic(using=self._using):
-                    effect = self._effect(tables, cursor, draws=draws, all_new=True, last=last)
-                    return effect.write()
+                return self._effect(tables, cursor, draws=draws, last=last).write()
             except IntegrityError:
-                self.forget()
+                if count > 1:
+                    self._contests.suspect(table.plan for table in tables.values())
+                raise
+        all_new = dialect(self._using).inserts_new
+        try:
+            with transaction.atomic(using=self._using):
+                effect = self._effect(tables, cursor, draws=draws, all_new=all_new, last=last)
+                return effect.write()
+        except IntegrityError:
+            self.forget()
+            contested = self._contests.suspect(table.plan for table in tables.values())
+            if not (contested or all_new):
+                raise
         return self._effect(tables, cursor, draws=draws, last=last).write()
 
     def _takes_along(self, model: Any) -> bool:
@@ -170,6 +183,7 @@ class Writer:
             draws=draws,
             all_new=all_new,
             last=last,
+            contests=self._contests,
         )
 
     def _reduced(self, run: Sequence[Part]) -> dict[str, Table]:

@@ -76,6 +76,20 @@ class Statements(ABC):
     def find(self, cursor: CursorWrapper, keys: Sequence[Values]) -> list[Any]:
         """What stands in the column `wanted` of each row; None for a row that is not there."""
 
+    @abstractmethod
+    def missing(self, cursor: CursorWrapper, columns: Sequence[Values]) -> list[int]:
+        """The positions of the rows that are not in the table as they are given here.
+
+        For the case that a statement met fewer rows than it was given: this reads whole rows.
+        """
+
+    @abstractmethod
+    def holders(self, cursor: CursorWrapper, columns: Sequence[Values]) -> list[tuple[Any, ...]]:
+        """The `others` of rows that hold the keys of one of these, and are another row than it.
+
+        Here the keys of the shape are values that are unique together, and its others name a row.
+        """
+
 
 def _escaped(name: str) -> str:
     return name.replace("%", "%%")

@@ -14,10 +14,14 @@ from . import forms
 from .base import Shape, Statements, Values
 
 _AT_ONCE = 500
+_ALTERNATIVES = 200
 
 
 class PortableStatements(Statements):
     """Looks which rows are there, and inserts the others; for MySQL and MariaDB."""
+
+    alike = "<=>"
+    """The operator of two values that are equal, or both NULL."""
 
     def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
         super().__init__(shape, connection)
@@ -72,6 +76,31 @@ class PortableStatements(Statements):
             found.append(row[0] if row else None)
         return found
 
+    def missing(self, cursor: CursorWrapper, columns: Sequence[Values]) -> list[int]:
+        same = " AND ".join(f"{name} {self.alike} %s" for name in self.others)
+        where = f"{self._where} AND {same}" if same else self._where
+        sql = f"SELECT 1 FROM {self.table} WHERE {where}"
+        absent: list[int] = []
+        for at, row in enumerate(zip(*self.encoded(columns), strict=True)):
+            cursor.execute(sql, row)
+            if cursor.fetchone() is None:
+                absent.append(at)
+        return absent
+
+    def holders(self, cursor: CursorWrapper, columns: Sequence[Values]) -> list[tuple[Any, ...]]:
+        itself = " AND ".join(f"{name} = %s" for name in self.others)
+        one = f"({self._where} AND NOT ({itself}))"
+        select = f"SELECT {', '.join(self.others)} FROM {self.table} WHERE "
+        rows = list(zip(*self.encoded(columns), strict=True))
+        at_once = min(_ALTERNATIVES, most_rows(cursor, len(columns)))
+        found: list[tuple[Any, ...]] = []
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            values = [value for row in part for value in row]
+            cursor.execute(select + " OR ".join([one] * len(part)), values)
+            found += map(tuple, cursor.fetchall())
+        return found
+
     def _find_together(self, cursor: CursorWrapper, keys: Values) -> list[Any]:
         key = self.keys[0]
         select = f"SELECT {key}, {self.wanted} FROM {self.table} WHERE {key} IN "
@@ -97,3 +126,9 @@ def execute_many(cursor: CursorWrapper, sql: str, rows: list[Any]) -> int:
         return 0
     cursor.executemany(sql, rows)
     return int(cursor.rowcount)
+
+
+def most_rows(cursor: CursorWrapper, width: int) -> int:
+    """How many rows of so many values one statement may be given."""
+    most = cursor.db.features.max_query_params
+    return max(most // width, 1) if most else _AT_ONCE

@@ -51,6 +51,21 @@ class PostgreSQLStatements(Statements):
         self._delete = f"DELETE FROM {self.table} AS t USING {keys} WHERE {same}"
         numbered = _unnest(self._arrays[: len(self.keys)], numbered=True)
         self._find = f"SELECT x.n, t.{self.wanted} FROM {numbered} JOIN {self.table} AS t ON {same}"
+        alike = [
+            _alike(column, f"t.{name}", value)
+            for column, name, value in zip(
+                shape.others, self.others, values[len(self.keys) :], strict=False
+            )
+        ]
+        self._missing = (
+            f"SELECT x.n FROM {_unnest(self._arrays[:sent], numbered=True)} WHERE NOT EXISTS "
+            f"(SELECT FROM {self.table} AS t WHERE {' AND '.join([same, *alike])})"
+        )
+        self._holders = (
+            f"SELECT {', '.join(f't.{name}' for name in self.others)} "
+            f"FROM {_unnest(self._arrays[:sent])} JOIN {self.table} AS t ON {same} "
+            f"AND NOT ({' AND '.join(alike) or 'TRUE'})"
+        )
 
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         return self._execute(cursor, self._insert, columns)
@@ -70,6 +85,14 @@ class PostgreSQLStatements(Statements):
         for number, value in cursor.fetchall():
             found[number - 1] = value
         return found
+
+    def missing(self, cursor: CursorWrapper, columns: Sequence[Values]) -> list[int]:
+        cursor.execute(self._missing, self._encoded(columns))
+        return sorted(number - 1 for (number,) in cursor.fetchall())
+
+    def holders(self, cursor: CursorWrapper, columns: Sequence[Values]) -> list[tuple[Any, ...]]:
+        cursor.execute(self._holders, self._encoded(columns))
+        return list(map(tuple, cursor.fetchall()))
 
     def _execute(self, cursor: CursorWrapper, sql: str, columns: Sequence[Values]) -> int:
         met = 0
@@ -99,6 +122,13 @@ class _Array:
         self.mark = f"%s::{'text' if as_text else type_}[]"
         self.value = f"x.{self.name}::{type_}" if as_text else f"x.{self.name}"
         self.encode: Callable[[Values], Any] = literal(column) if sent or as_text else list
+
+
+def _alike(column: Column, stored: str, value: str) -> str:
+    """Whether two values are equal, or both NULL. A type that we don't know may not say so."""
+    if column.kind is Kind.RAW:
+        stored, value = f"{stored}::text", f"({value})::text"
+    return f"{stored} IS NOT DISTINCT FROM {value}"
 
 
 def _unnest(arrays: Sequence[_Array], *, numbered: bool = False) -> str:
