@@ -73,7 +73,15 @@ class OffsetAdmin(ReadOnlyAdmin):
     )
     list_filter = ("state", "error_code")
     list_select_related = ("source",)
-    exclude = ("epoch", "digest", "instance", "former_instance", "fence", "parked_changes")
+    exclude = (
+        "epoch",
+        "pending_epoch",
+        "digest",
+        "instance",
+        "former_instance",
+        "fence",
+        "parked_changes",
+    )
 
 
 @admin.register(Owner)

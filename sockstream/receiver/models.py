@@ -34,7 +34,9 @@ class Offset(models.Model):
     """The last record of a stream that is applied, and the session that may apply the next one.
 
     The row moves in the transaction of the rows it speaks of. Whoever holds an older `fence`
-    matches no row any more. `parked` is how many records of the stream are parked, and
+    matches no row any more. `epoch` is empty as long as nothing is applied. `pending_epoch` is the
+    epoch that the session announced, until its first commit moves it to `epoch`; empty if they are
+    the same. `parked` is how many records of the stream are parked, and
     `parked_changes` how often people retried or dropped some: an applier that remembers which ones
     there are sees that it has to look anew.
     """
@@ -42,6 +44,7 @@ class Offset(models.Model):
     source = models.ForeignKey(Source, models.PROTECT, related_name="offsets")
     stream = models.CharField(max_length=100)
     epoch = models.BinaryField(default=b"")
+    pending_epoch = models.BinaryField(default=b"")
     seq = models.BigIntegerField(default=0)
     digest = models.BinaryField(default=bytes(16))
     session = models.BigIntegerField(default=0)

@@ -30,7 +30,7 @@ def _of(row: Offset) -> dict[str, Any]:
     return {
         "source": row.source.name,
         "stream": row.stream,
-        "epoch": bytes(row.epoch).hex()[:8],
+        "epoch": bytes(row.epoch or row.pending_epoch).hex()[:8],
         "seq": row.seq,
         "digest": bytes(row.digest).hex()[:8],
         "state": _state(row),

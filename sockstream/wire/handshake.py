@@ -33,6 +33,9 @@ DIFFERS = "differs"
 UNKNOWN = "unknown"
 
 _FORK = "run manage.py oplog_snapshot --new-epoch at the site"
+_HIGHEST_SEQ = 1 << 53
+_FAR = 1 << 32
+_HIGHEST_SESSION = 1 << 52
 _COMPARE = f"Nothing was changed. Find out which end was restored or copied; to go on, {_FORK}"
 
 
@@ -65,20 +68,23 @@ def judge_hello(
     session: int = 0,
     confirmed: bool = True,
     *,
+    pending: bytes = b"",
     schema: bytes = b"",
     protocols: tuple[int, int] = (PROTOCOL_MIN, PROTOCOL_MAX),
 ) -> Judgement:
     """What central answers to `hello`.
 
-    `known` is what it has applied of the stream (None: it never heard of it), `session` the last
-    number that it gave, and `confirmed` whether that one was confirmed: a lost welcome is answered
-    with the same number. `schema` is the fingerprint of central's own models, b"" if it has none.
+    `known` is what it has applied of the stream (None: nothing), `pending` an epoch that it heard
+    of before and has nothing of (b"": none), `session` the last number that it gave, and
+    `confirmed` whether that one was confirmed: a lost welcome is answered with the same number.
+    `schema` is the fingerprint of central's own models, b"" if it has none.
     Raises WireError: bad-message, version-unsupported, unknown-source, epoch-unknown,
     sender-rewound, history-diverged or gap.
     """
     protocol = _common_version(hello, protocols)
     _check_range(hello)
-    if known is None or _is_fork(hello, known):
+    _check_session(hello, session)
+    if known is None or _is_fork(hello, known, pending):
         _check_new(hello)
         known = Position(hello.epoch, 0, ZERO)
     else:
@@ -133,11 +139,24 @@ def _check_range(hello: Hello) -> None:
     held = hello.highest_seq - hello.lowest_seq + 1
     if held < 0 or hello.acked_seq > hello.highest_seq:
         raise WireError("bad-message", "The numbers in a hello contradict each other")
+    if hello.highest_seq > _HIGHEST_SEQ:
+        raise WireError("bad-message", f"No site has {hello.highest_seq} records")
 
 
-def _is_fork(hello: Hello, known: Position) -> bool:
+def _check_session(hello: Hello, session: int) -> None:
+    """A number far above ours can come from no site, and would leave none to give."""
+    ours = 0 < session < _HIGHEST_SESSION
+    if hello.last_session > (session + _FAR if ours else _HIGHEST_SESSION - 1):
+        raise WireError(
+            "bad-message",
+            f"The last session of a hello is {hello.last_session}, far above any that central gave",
+        )
+
+
+def _is_fork(hello: Hello, known: Position, pending: bytes) -> bool:
     """Whether a person at the site began a new epoch after the known one, with a snapshot."""
-    return hello.epoch != known.epoch and hello.parent_epoch == known.epoch
+    parents = {known.epoch, pending} - {b""}
+    return hello.epoch != known.epoch and hello.parent_epoch in parents
 
 
 def _check_new(hello: Hello) -> None:
@@ -168,6 +187,8 @@ def _check_known(hello: Hello, known: Position) -> None:
 
 
 def _session_number(hello: Hello, session: int, confirmed: bool) -> int:
+    if session >= _HIGHEST_SESSION:
+        session, confirmed = 0, True
     if not confirmed and hello.last_session <= session:
         return max(session, 1)
     return max(session, hello.last_session) + 1

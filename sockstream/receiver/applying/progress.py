@@ -13,6 +13,7 @@ from django.utils import timezone
 from sockstream.databases import own_tables
 from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import Offset, Source, State
+from sockstream.wire.digest import ZERO
 from sockstream.wire.errors import WireError
 
 from .faults import Fenced
@@ -21,7 +22,9 @@ from .tables.effects import Meetings
 
 _MEETINGS = ("inserts_met", "updates_missed", "deletes_missed")
 _UNMOVED = ("id", "source_id", "stream", "epoch", "seq", "digest", "session", "fence")
-_HELD = (*_UNMOVED, "state", "error_seq", "parked", "parked_changes")
+# In the order of the model's fields, as from_db wants them.
+_LATER = ("state", "error_seq", "parked", "parked_changes")
+_HELD = (*_UNMOVED[:4], "pending_epoch", *_UNMOVED[4:], *_LATER)
 _MINE = (
     "{stream} = %s AND {fence} = %s AND {source_id} = "
     f"(SELECT id FROM {Source._meta.db_table} WHERE name = %s)"
@@ -32,12 +35,14 @@ _MINE = (
 class Progress:
     """Where a stream stands: as committed, and as applied in the transaction at work.
 
-    `records` are those that it went past, `parked` how many of them were set aside.
+    `records` are those that it went past, `parked` how many of them were set aside. `stored` is
+    what the table holds, which is of another epoch before the first commit of this one.
     """
 
     row: Offset
     seq: int
     digest: bytes
+    stored: dict[str, Any]
     records: int = 0
     parked: int = 0
     meetings: Meetings = field(default_factory=Meetings)
@@ -93,9 +98,16 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
         own_tables.update(Offset, {"fence": fence}, {"stream": stream, "fence": fence}, using)
     where = _MINE + " FOR UPDATE" * lock
     for values in own_tables.select(Offset, _HELD, where, [stream, fence, source], using):
-        row = Offset.from_db(using, _HELD, values)
-        return Progress(row, row.seq, bytes(row.digest))
+        return _begun(Offset.from_db(using, _HELD, values))
     raise Fenced(f"{source}/{stream} has a newer session")
+
+
+def _begun(row: Offset) -> Progress:
+    """An epoch that central has only heard of begins at nothing."""
+    stored = {name: getattr(row, name) for name in _UNMOVED}
+    if row.pending_epoch:
+        row.epoch, row.seq, row.digest = row.pending_epoch, 0, ZERO
+    return Progress(row, row.seq, bytes(row.digest), stored)
 
 
 def locked(rows: QuerySet[Offset], using: str) -> QuerySet[Offset]:
@@ -110,6 +122,8 @@ def move(progress: Progress, using: str) -> None:
     """
     row = progress.row
     changes: dict[str, Any] = {
+        "epoch": bytes(row.epoch),
+        "pending_epoch": b"",
         "seq": progress.seq,
         "digest": progress.digest,
         "applied_at": timezone.now(),
@@ -119,8 +133,7 @@ def move(progress: Progress, using: str) -> None:
         changes |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
     more = {name: getattr(progress.meetings, name) for name in _MEETINGS}
     more |= {"parked": progress.parked, "records_applied": progress.records - progress.parked}
-    where = {name: getattr(row, name) for name in _UNMOVED}
-    if not own_tables.update(Offset, changes, where, using, more=more):
+    if not own_tables.update(Offset, changes, progress.stored, using, more=more):
         raise Fenced(f"The offset of {row.stream} was moved by a newer session")
 
 

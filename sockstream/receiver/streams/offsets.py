@@ -167,9 +167,12 @@ def _look_for_clones(row: Offset, hello: Hello) -> None:
 
 
 def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
-    known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.seq else None
-    judgement = handshake.judge_hello(hello, known, row.session, row.confirmed, schema=schema)
-    row.epoch, row.seq, row.digest = hello.epoch, judgement.offset, judgement.digest
+    known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.epoch else None
+    judgement = handshake.judge_hello(
+        hello, known, row.session, row.confirmed, pending=bytes(row.pending_epoch), schema=schema
+    )
+    # The rest of the position stays that of what is applied, until something of the epoch is.
+    row.pending_epoch = b"" if hello.epoch == bytes(row.epoch) else hello.epoch
     row.session = judgement.session
     row.confirmed = False
     row.fence = secrets.randbelow((1 << 63) - 1) + 1
@@ -229,8 +232,11 @@ def adopt(source: str, stream: str, *, using: str) -> Position:
         before = Position(bytes(row.epoch), row.seq, bytes(row.digest))
         mine.update(
             epoch=b"",
+            pending_epoch=b"",
             seq=0,
             digest=ZERO,
+            session=0,
+            confirmed=True,
             state=State.IDLE,
             error_code="",
             error="",

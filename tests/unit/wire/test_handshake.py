@@ -56,6 +56,43 @@ def test_a_fork_of_the_known_epoch_begins_at_its_first_record() -> None:
     assert refused(epoch=OTHER, parent_epoch=EPOCH, lowest_seq=2).code == "unknown-source"
 
 
+def test_a_fork_of_an_epoch_of_which_nothing_came() -> None:
+    says = hello(epoch=OTHER, parent_epoch=b"p" * 16, lowest_seq=1, acked_seq=0)
+    assert judge_hello(says, AT_SEVEN, pending=b"p" * 16).offset == 0
+    for pending in (b"", b"q" * 16):
+        with pytest.raises(WireError) as caught:
+            judge_hello(says, AT_SEVEN, pending=pending)
+        assert caught.value.code == "epoch-unknown"
+
+
+def test_no_site_has_as_many_records_as_a_database_can_count() -> None:
+    for number in ((1 << 53) + 1, (1 << 63) - 1):
+        assert refused(highest_seq=number).code == "bad-message"
+        assert refused(None, lowest_seq=number + 1, highest_seq=number).code == "bad-message"
+    assert judged(highest_seq=1 << 53).offset == 7
+
+
+@pytest.mark.parametrize(
+    ("session", "last", "gives"),
+    [
+        (0, (1 << 52) - 1, 1 << 52),
+        (0, 1 << 52, None),
+        (3, (1 << 32) + 3, (1 << 32) + 4),
+        (3, (1 << 32) + 4, None),
+        (1 << 62, 5, 6),
+        (1 << 52, 0, 1),
+    ],
+)
+def test_session_numbers_have_an_end(session: int, last: int, gives: int | None) -> None:
+    says = hello(last_session=last)
+    if gives is not None:
+        assert judge_hello(says, None, session).session == gives
+        return
+    with pytest.raises(WireError) as caught:
+        judge_hello(says, None, session)
+    assert caught.value.code == "bad-message"
+
+
 def test_a_site_that_ends_before_the_offset_was_restored() -> None:
     error = refused(highest_seq=6, acked_seq=6)
     assert (error.code, error.seq) == ("sender-rewound", 7)

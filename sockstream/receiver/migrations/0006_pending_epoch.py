@@ -1,0 +1,23 @@
+from django.db import migrations, models
+from django.db.models import F
+
+
+def keep_what_was_heard(apps, schema_editor):
+    """An epoch of which nothing is applied is one that was only heard of."""
+    offsets = apps.get_model("sockstream_receiver", "Offset").objects
+    unmoved = offsets.using(schema_editor.connection.alias).filter(seq=0)
+    unmoved.update(pending_epoch=F("epoch"))
+    unmoved.update(epoch=b"")
+
+
+class Migration(migrations.Migration):
+    dependencies = [("sockstream_receiver", "0005_promised")]
+
+    operations = [
+        migrations.AddField(
+            model_name="offset",
+            name="pending_epoch",
+            field=models.BinaryField(default=b""),
+        ),
+        migrations.RunPython(keep_what_was_heard, migrations.RunPython.noop),
+    ]
