@@ -45,6 +45,7 @@ class Offset(models.Model):
     stream = models.CharField(max_length=100)
     epoch = models.BinaryField(default=b"")
     pending_epoch = models.BinaryField(default=b"")
+    anew = models.BooleanField(default=False)
     seq = models.BigIntegerField(default=0)
     digest = models.BinaryField(default=bytes(16))
     session = models.BigIntegerField(default=0)

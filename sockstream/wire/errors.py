@@ -51,6 +51,7 @@ CODES: dict[str, Class] = {
     "history-diverged": Class.PERSON,
     "epoch-unknown": Class.PERSON,
     "unknown-source": Class.PERSON,
+    "source-renamed": Class.PERSON,
     "clone-suspected": Class.PERSON,
     # A warning, never an error: central was restored and what it lost is sent again.
     "receiver-rewound": Class.RETRY,

@@ -22,6 +22,8 @@ from sockstream.wire.digest import ZERO, Position
 from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Hello
 
+from .names import known_elsewhere, mistaken, renamed
+
 LOCK_WAIT = 10_000.0
 
 _FLIPS = 3
@@ -61,7 +63,7 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
         _check_room(known, hello.stream, using)
         row = _offset(known, hello.stream, using)
         try:
-            opened = _admit(row, hello, schema)
+            opened = _admit(row, hello, schema, using)
         except WireError as error:
             # What was found is kept, so the transaction has to end well before this is told.
             outcome: Opened | WireError = error
@@ -84,7 +86,7 @@ def judge(source: str, hello: Hello, *, using: str, schema: bytes = b"") -> None
         _check_room(known, hello.stream, using)
         rows = Offset.objects.using(using).select_related("source")
         if (row := rows.filter(source=known, stream=hello.stream).first()) is not None:
-            _admit(row, hello, schema)
+            _admit(row, hello, schema, using)
 
 
 def wait_for_locks(using: str) -> None:
@@ -130,7 +132,7 @@ def disabled(source: str) -> WireError:
     )
 
 
-def _admit(row: Offset, hello: Hello, schema: bytes) -> Opened:
+def _admit(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
     """Change `row`, which is not saved here, to what it is once the site has the stream.
 
     Raises WireError if the site may not have it.
@@ -138,6 +140,7 @@ def _admit(row: Offset, hello: Hello, schema: bytes) -> Opened:
     if row.source.disabled:
         raise disabled(row.source.name)
     _look_for_clones(row, hello)
+    _look_for_other_names(row, hello, using)
     return _take_over(row, hello, schema)
 
 
@@ -164,6 +167,14 @@ def _look_for_clones(row: Offset, hello: Hello) -> None:
             "the site may have been copied",
             "Stop one of the two and start the other one again",
         )
+
+
+def _look_for_other_names(row: Offset, hello: Hello, using: str) -> None:
+    """A history belongs to one name, until a person says otherwise."""
+    known = bytes(row.epoch)
+    fits = known in (hello.epoch, hello.parent_epoch) if known else row.anew
+    if not fits and (other := known_elsewhere(row, hello, using)) is not None:
+        raise mistaken(row, other) if known else renamed(row, other)
 
 
 def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
@@ -233,6 +244,7 @@ def adopt(source: str, stream: str, *, using: str) -> Position:
         mine.update(
             epoch=b"",
             pending_epoch=b"",
+            anew=True,
             seq=0,
             digest=ZERO,
             session=0,

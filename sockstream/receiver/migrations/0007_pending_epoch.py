@@ -11,13 +11,18 @@ def keep_what_was_heard(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("sockstream_receiver", "0005_promised")]
+    dependencies = [("sockstream_receiver", "0006_reserved")]
 
     operations = [
         migrations.AddField(
             model_name="offset",
             name="pending_epoch",
             field=models.BinaryField(default=b""),
+        ),
+        migrations.AddField(
+            model_name="offset",
+            name="anew",
+            field=models.BooleanField(default=False),
         ),
         migrations.RunPython(keep_what_was_heard, migrations.RunPython.noop),
     ]
