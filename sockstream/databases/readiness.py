@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
 from django.db import Error as DatabaseError
 from django.db.migrations.executor import MigrationExecutor
 
 from sockstream.exceptions import SockstreamError
+
+from .trouble import BUSY, FULL, READ_ONLY, trouble
+
+_MENDS = {
+    BUSY: "Find out who holds its locks, or raise its timeout",
+    FULL: "Free space on the disk of its server",
+    READ_ONLY: "If it stays so, let DATABASES name the server that accepts writes",
+}
 
 
 def require_migrations(using: str, labels: Collection[str] = ()) -> None:
@@ -35,10 +43,17 @@ def require_migrations(using: str, labels: Collection[str] = ()) -> None:
 
 def unreachable(using: str, error: Exception) -> SockstreamError:
     """The one line for a database that does not answer."""
+    met = trouble(error)
+    first = met.error if met else error
     # Drivers add lines of hints, and one more for each address that they tried.
-    words = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    words = next(iter(str(first).strip().splitlines()), type(first).__name__)
     return SockstreamError(
         "database-unreachable",
         f"Database {using!r} cannot be used: {words}",
-        "Check DATABASES, and that its server runs",
+        _MENDS.get(met.code if met else "", "Check DATABASES, and that its server runs"),
     )
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether the database is in trouble, and `error` is no bug of ours."""
+    return isinstance(error, OperationalError | InterfaceError) or trouble(error) is not None

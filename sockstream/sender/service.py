@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
-from django.db import InterfaceError, OperationalError, connections
+from django.db import Error as DatabaseError
+from django.db import connections
 
 from sockstream.commands import UNFINISHED
 from sockstream.conf import Settings
-from sockstream.databases.readiness import unreachable
+from sockstream.databases.readiness import is_unreachable, unreachable
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.process import Hangup, Stop
 from sockstream.wire.errors import Class, WireError
@@ -69,8 +70,10 @@ class Service:
                 with lease(self.using):
                     self._serve()
                     return
-            except (OperationalError, InterfaceError) as error:
+            except DatabaseError as error:
                 connections[self.using].close()
+                if not is_unreachable(error):
+                    raise
                 if self.once:
                     raise unreachable(self.using, error) from error
                 self._report.trouble(unreachable(self.using, error))

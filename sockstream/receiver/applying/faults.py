@@ -6,47 +6,26 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError
 
+from sockstream.databases.trouble import is_about_a_table, trouble, words_of
 from sockstream.exceptions import Refusal
 from sockstream.wire.errors import WireError
 
-_SQLITE = {
-    5: "retry",
-    6: "retry",
-    7: "retry",
-    8: "db-readonly",
-    9: "retry",
-    10: "db-unavailable",
-    13: "disk-full",
-    14: "db-unavailable",
-    15: "retry",
-}
-_POSTGRESQL = {
-    "08": "db-unavailable",
-    "25006": "db-readonly",
-    "40": "retry",
-    "53100": "disk-full",
-    "53": "db-unavailable",
-    "55P03": "retry",
-    "57": "db-unavailable",
-    "58": "db-unavailable",
-}
-_MYSQL = {
-    1020: "retry",
-    1021: "disk-full",
-    1040: "db-unavailable",
-    1053: "db-unavailable",
-    1114: "disk-full",
-    1205: "retry",
-    1213: "retry",
-    1290: "db-readonly",
-    1792: "db-readonly",
-    2006: "db-unavailable",
-    2013: "db-unavailable",
-}
+__all__ = [
+    "BLAMED",
+    "Fenced",
+    "RecordFault",
+    "Retry",
+    "Stopped",
+    "blame",
+    "can_be_parked",
+    "shown",
+    "transient",
+    "words_of",
+]
+
 _PARKED = ("missing-reference", "record-refused")
-_ACCESS = "42"  # PostgreSQL's class of what is not there or not allowed
 _SHOWN = 200
 _MEND = "Mend the cause at central; the stream then goes on by itself"
 
@@ -91,23 +70,8 @@ BLAMED = (Refusal, DatabaseError, OverflowError, ValueError, TypeError)
 
 def transient(error: BaseException) -> WireError | None:
     """The error to tell the site if the database only failed for now; None if a record did it."""
-    if not isinstance(error, DatabaseError | InterfaceError):
-        return None
-    code = _code(error)
-    return WireError(code, f"Central's database: {words_of(error)}") if code else None
-
-
-def _code(error: BaseException) -> str | None:
-    cause = error.__cause__ or error
-    if (number := getattr(cause, "sqlite_errorcode", None)) is not None:
-        return _SQLITE.get(number & 0xFF)
-    if state := getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None):
-        return _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2])
-    number = cause.args[0] if cause.args else None
-    if isinstance(number, int):
-        return _MYSQL.get(number)
-    # A driver that lost its connection has no state to tell.
-    return "db-unavailable" if isinstance(error, OperationalError | InterfaceError) else None
+    found = trouble(error)
+    return WireError(found.code, f"Central's database: {found.words}") if found else None
 
 
 def can_be_parked(error: BaseException) -> bool:
@@ -118,11 +82,7 @@ def can_be_parked(error: BaseException) -> bool:
     """
     if isinstance(error, Refusal):
         return error.code in _PARKED
-    cause = error.__cause__ or error
-    state = getattr(cause, "sqlstate", None)
-    if state is not None:
-        return not str(state).startswith(_ACCESS)
-    return not isinstance(error, OperationalError)
+    return not is_about_a_table(error)
 
 
 def blame(fault: RecordFault) -> WireError:
@@ -134,11 +94,6 @@ def blame(fault: RecordFault) -> WireError:
     elif met is not None:
         words = f"Central's database refuses {fault.model} {fault.key}: {words_of(met)}"
     return WireError(code, words, mend, fault.seq, model=fault.model, key=fault.key)
-
-
-def words_of(error: BaseException) -> str:
-    """The database's own words, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def shown(key: Sequence[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.db import InterfaceError, OperationalError
+from django.db import Error as DatabaseError
 
 from sockstream import commands
 from sockstream.databases import readiness
@@ -30,7 +30,9 @@ class Command(commands.SockstreamCommand):
         source, stream = options["source"], options["stream"]
         try:
             before = offsets.adopt(source, stream, using=using)
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseError as error:
+            if not readiness.is_unreachable(error):
+                raise
             raise readiness.unreachable(using, error) from error
         self.stdout.write(
             f"{source}/{stream} stood at {before}; its next hello begins it anew. Rows of before "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.management.base import CommandParser
-from django.db import InterfaceError, OperationalError
+from django.db import Error as DatabaseError
 
 from sockstream import commands
 from sockstream.conf import settings
@@ -39,7 +39,9 @@ class Command(commands.SockstreamCommand):
         require_ready(using, own)
         try:
             count = Snapshot(using, own, labels, self.stdout.write).take(new_epoch=new_epoch)
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseError as error:
+            if not readiness.is_unreachable(error):
+                raise
             raise readiness.unreachable(using, error) from error
         self.stdout.write(
             f"The snapshot has {count:,} rows. Central has it once oplog_send sent it."
