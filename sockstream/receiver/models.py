@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from .dialects import dialect_of
 
 
 class State(models.TextChoices):
@@ -127,13 +132,31 @@ class Holding(models.Model):
         return f"{self.model} of {self.source}/{self.stream}"
 
 
+class Name(models.UUIDField):  # type: ignore[type-arg]
+    """16 bytes of any value, as a UUID.
+
+    MariaDB's own type of that name refuses bytes that no UUID has, so it is not used.
+    """
+
+    def db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return dialect_of(connection).name_type
+
+    def rel_db_type(self, connection: BaseDatabaseWrapper) -> str:
+        return self.db_type(connection)
+
+    def get_db_prep_value(
+        self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False
+    ) -> Any:
+        return None if value is None else self.to_python(value).hex
+
+
 class HeldRow(models.Model):
     """A row that a stream has brought. `name` is its UUID key; of another key it is the BLAKE2b-128
     digest, and `key` the msgpack of the key's parts."""
 
     pk = models.CompositePrimaryKey("holding", "name")
     holding = models.IntegerField()
-    name = models.UUIDField()
+    name = Name()
     key = models.BinaryField(null=True)
     generation = models.IntegerField()
 
@@ -150,7 +173,7 @@ class Reserved(models.Model):
 
     pk = models.CompositePrimaryKey("holding", "name")
     holding = models.IntegerField()
-    name = models.UUIDField()
+    name = Name()
     key = models.BinaryField(null=True)
     number = models.BigIntegerField()
     drawn = models.BooleanField(default=True)

@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "receiver/applying/tables": {"exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/dialects", "receiver/models"},
     "receiver/dialects": {"exceptions", "rows"},
-    "receiver/models": set(),
+    "receiver/models": {"receiver/dialects"},
     "receiver/signals": set(),
 }
 # How code asks which database it has before it. At central, only the dialects do.

@@ -30,6 +30,8 @@ class Dialect:
     changes other rows when one of the table is deleted. Its arguments: what the names of our own
     triggers begin with, at a central that is a site as well, and three times the table."""
 
+    name_type = "char(32)"
+    """The column type of `models.Name`: 16 bytes in hexadecimal, or a type that takes that."""
     one_writer = False
     """Whether one transaction writes at a time, so that a second one would only wait."""
     locks_rows = True

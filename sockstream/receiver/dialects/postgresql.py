@@ -34,6 +34,7 @@ class PostgreSQL(Dialect):
     vendor = "postgresql"
     statements = PostgreSQLStatements
     effects_sql = _EFFECTS
+    name_type = "uuid"
     inserts_new = True
 
     def defer_constraints(self, cursor: CursorWrapper) -> None:
