@@ -26,6 +26,7 @@ class Settings:
     CERT: str = ""
     KEY: str = ""
     CRL: str = ""
+    CRL_STRICT: bool = False
     CAPTURE: str = "triggers"
     BATCH_RECORDS: int = 1_000
     BATCH_BYTES: int = 1 << 20

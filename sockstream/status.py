@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from django.apps import apps
@@ -133,12 +132,12 @@ def own_certificate() -> Certificate | None:
     if not given.CERT:
         return None
     try:
-        ends = tls.own_not_after(given.CERT)
+        own = tls.read_own(given.CERT)
     except ConfigError as error:
         return Certificate(given.CERT, None, str(error))
-    whose, name = f"The certificate {given.CERT}", Path(given.CERT).stem
-    words = expiry.warning(whose, name, ends, given.EXPIRY_WARNING, timezone.now())
-    return Certificate(given.CERT, ends, words)
+    whose, within = f"The certificate {given.CERT}", given.EXPIRY_WARNING
+    words = expiry.warning(whose, own.name, own.not_after, within, timezone.now())
+    return Certificate(given.CERT, own.not_after, words)
 
 
 def _has_table(alias: str, table: str) -> bool:

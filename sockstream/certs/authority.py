@@ -21,6 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from .names import is_address
 
 SITE_URI = "urn:sockstream:site:"
+NAME = "sockstream authority"
+"""How the name of each authority begins that is made here."""
 SKEW = timedelta(minutes=5)
 """How far a peer's clock may be behind ours on the day a certificate is made."""
 
@@ -58,7 +60,7 @@ class Authority:
     def new(cls, now: datetime, days: int) -> Pair:
         """A new self-signed authority. Its name is random, so that two never look alike."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = _common_name(f"sockstream authority {token_hex(4)}")
+        name = _common_name(f"{NAME} {token_hex(4)}")
         usage = _key_usage(key_cert_sign=True, crl_sign=True)
         builder = (
             _builder(name, name, key.public_key(), now, now + timedelta(days=days))

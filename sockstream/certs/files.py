@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    load_der_private_key,
+    load_pem_private_key,
+)
 
 from sockstream.exceptions import ConfigError
 
@@ -14,11 +18,24 @@ from . import disk, index
 MAKE = "Run: sockstream certs"
 
 
-def read_authority(path: str | Path) -> None:
-    """Check that the file of SOCKSTREAM["CA"] holds authorities. Raises ConfigError."""
-    for cert in _certificates("CA", path):
+_GLUED = re.compile(rb"-----END [A-Z0-9 ]+-----[ \t]*-----BEGIN ")
+
+
+def read_authority(path: str | Path) -> list[x509.Certificate]:
+    """The authorities in the file of SOCKSTREAM["CA"]. Raises ConfigError."""
+    found = _certificates("CA", path)
+    for cert in found:
         if not _is_authority(cert):
             raise _wrong("CA", path, "is not an authority's certificate", "Name the file ca.crt")
+    return found
+
+
+def is_by_tool(ca: str | Path) -> bool:
+    """Whether `sockstream certs` made an authority in this file, or nobody can know."""
+    try:
+        return any(map(index.is_by_tool, read_authority(ca)))
+    except ConfigError:
+        return True
 
 
 def read_pair(cert_path: str | Path, key_path: str | Path, kind: str) -> Path:
@@ -27,27 +44,41 @@ def read_pair(cert_path: str | Path, key_path: str | Path, kind: str) -> Path:
     `kind`: index.SERVER or index.CLIENT. Returns where the certificate is: beside its place if a
     renewal has put the new key in its place, and not the certificate yet. Raises ConfigError.
     """
-    cert = read_certificate(cert_path)
+    cert, *others = _certificates("CERT", cert_path)
     _check_key(key_path)
     found = disk.half_of(Path(cert_path), Path(key_path))
     if found is None:
-        raise _wrong(
-            "KEY",
-            key_path,
-            f"is not the key of the certificate {cert_path}",
-            "Name the key that was made with it, or run: "
-            f"sockstream certs renew {Path(cert_path).stem}",
-        )
+        raise _not_a_pair(cert_path, key_path, cert, others)
     other = index.CLIENT if kind == index.SERVER else index.SERVER
     if index.kind_of(cert) == other:
         what = "HOST..." if kind == index.SERVER else "NAME"
-        raise _wrong(
+        mend = f"Run: sockstream certs {kind} {what}"
+        if not index.is_by_tool(cert):
+            mend = f"Ask your authority for one with the extended key usage {kind}Auth alone"
+        words = f"is a {other}'s certificate, and this end needs a {kind}'s"
+        raise _wrong("CERT", cert_path, words, mend)
+    return found
+
+
+def _not_a_pair(
+    cert_path: str | Path,
+    key_path: str | Path,
+    cert: x509.Certificate,
+    others: list[x509.Certificate],
+) -> ConfigError:
+    key = load_pem_private_key(Path(key_path).read_bytes(), password=None).public_key()
+    if any(each.public_key() == key for each in others):
+        return _wrong(
             "CERT",
             cert_path,
-            f"is a {other}'s certificate, and this end needs a {kind}'s",
-            f"Run: sockstream certs {kind} {what}",
+            "begins with another certificate than that of the key",
+            "Put this end's own certificate first, and after it that of the authority that"
+            " issued it",
         )
-    return found
+    name = index.name_by_tool(cert)
+    renewal = f", or run: sockstream certs renew {name}" if name else ""
+    words = f"is not the key of the certificate {cert_path}"
+    return _wrong("KEY", key_path, words, f"Name the key that was made with it{renewal}")
 
 
 def read_certificate(path: str | Path) -> x509.Certificate:
@@ -57,10 +88,13 @@ def read_certificate(path: str | Path) -> x509.Certificate:
 
 def _certificates(setting: str, path: str | Path) -> list[x509.Certificate]:
     content = _content(setting, path)
+    if _GLUED.search(content):
+        words = "has an END and a BEGIN in one line"
+        raise _wrong(setting, path, words, "Put a line end between the two certificates")
     try:
         certs = x509.load_pem_x509_certificates(content)
     except ValueError as error:
-        raise _wrong(setting, path, "holds no certificate in PEM form", MAKE) from error
+        raise _no_pem(setting, path, _is_der_certificate(content), "x509") from error
     try:
         # They are parsed when they are asked for.
         for cert in certs:
@@ -78,7 +112,33 @@ def _check_key(path: str | Path) -> None:
         mend = f"Run: openssl pkey -in {path} -out FILE"
         raise _wrong("KEY", path, "is locked with a password", mend) from error
     except ValueError as error:
-        raise _wrong("KEY", path, "holds no private key in PEM form", MAKE) from error
+        raise _no_pem("KEY", path, _is_der_key(content), "pkey") from error
+
+
+def _no_pem(setting: str, path: str | Path, is_der: bool, tool: str) -> ConfigError:
+    if is_der:
+        mend = f"Run: openssl {tool} -inform DER -in {path} -out FILE"
+        return _wrong(setting, path, "is in DER form, not in PEM form", mend)
+    what = "private key" if setting == "KEY" else "certificate"
+    return _wrong(setting, path, f"holds no {what} in PEM form", MAKE)
+
+
+def _is_der_certificate(content: bytes) -> bool:
+    try:
+        x509.load_der_x509_certificate(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_der_key(content: bytes) -> bool:
+    try:
+        load_der_private_key(content, password=None)
+    except TypeError:  # it has a password
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def _content(setting: str, path: str | Path) -> bytes:

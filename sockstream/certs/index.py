@@ -15,12 +15,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sockstream.exceptions import ConfigError
 
-from . import disk
+from . import authority, disk
 
 FILE = "issued.json"
 VERSION = 1
 SERVER = "server"
 CLIENT = "client"
+_LONGEST = 64
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,24 @@ def common_name(cert: x509.Certificate) -> str:
     """The common name of the subject; "" if there is none, or more than one."""
     names = cert.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else ""
+
+
+def label(name: x509.Name) -> str:
+    """A name for people: quoted, in one line, and cut."""
+    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    text = str(common[0].value) if common else name.rfc4514_string()
+    return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}..."
+
+
+def is_by_tool(cert: x509.Certificate) -> bool:
+    """Whether it is of an authority that `sockstream certs` made, or that authority itself."""
+    names = cert.issuer.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return len(names) == 1 and str(names[0].value).startswith(authority.NAME)
+
+
+def name_by_tool(cert: x509.Certificate) -> str:
+    """How `sockstream certs` calls it; "" if another authority made it."""
+    return common_name(cert) if is_by_tool(cert) else ""
 
 
 def load(folder: Path) -> list[Issued]:

@@ -1,9 +1,9 @@
-"""Reading lists of revoked certificates. Whatever is wrong with one is an error: fail closed."""
+"""Reading lists of revoked certificates (CRLs): whatever is wrong with one is an error."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,66 +14,70 @@ from cryptography.exceptions import InvalidSignature
 
 from sockstream.exceptions import SockstreamError
 
-_CRL = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+_PEM = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+_DER = b"\x30"
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _MEND = "Put a new one there: `sockstream certs` makes it where the authority is"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RevocationList:
-    """The serials that are revoked, and when each was. Good until `next_update`."""
+    """The list of one authority: the serials that it revoked, and when each was.
 
+    Serials are its own: another authority gives the same ones. From `next_update` on the list is
+    out of date. `number` grows from list to list.
+    """
+
+    issuer: x509.Name
     revoked: Mapping[int, datetime]
     next_update: datetime
     number: int
+    signed: x509.CertificateRevocationList
 
 
-def current(crl: Path, ca: Path, now: datetime) -> RevocationList:
-    """The list in `crl`, signed by an authority in `ca`; read anew when either file changes.
-
-    Raises SockstreamError: "crl-unreadable" (also if nobody in `ca` has signed it), "crl-expired".
-    """
-    try:
-        found = _read(crl, _stamp(crl), ca, _stamp(ca))
-    except OSError as error:
-        raise _unreadable(crl, f"{error.filename}: {error.strerror}") from error
-    if now > found.next_update:
-        raise SockstreamError(
-            "crl-expired",
-            f"The list of revoked certificates {crl} expired on {found.next_update:%Y-%m-%d}",
-            _MEND,
-        )
-    return found
-
-
-@lru_cache(maxsize=8)
-def _read(crl: Path, crl_stamp: object, ca: Path, ca_stamp: object) -> RevocationList:
-    try:
-        authorities = x509.load_pem_x509_certificates(ca.read_bytes())
-    except ValueError as error:
-        raise _unreadable(crl, f"{ca} is not a PEM certificate") from error
-    return parsed(crl, authorities)
-
-
-def parsed(crl: Path, authorities: list[x509.Certificate]) -> RevocationList:
-    """The lists in `crl` as one. Each has to be signed by one of `authorities`.
+def read(path: Path) -> list[RevocationList]:
+    """The lists in a file, one in DER or any number in PEM; by whom they are signed is not seen to.
 
     Raises SockstreamError ("crl-unreadable"), OSError.
     """
+    content = path.read_bytes()
     try:
-        lists = [x509.load_pem_x509_crl(pem) for pem in _CRL.findall(crl.read_bytes())]
-        if not lists:
-            raise ValueError("it holds no PEM list")
-        for each in lists:
-            _check_signature(each, authorities)
-        revoked = {
-            entry.serial_number: entry.revocation_date_utc for each in lists for entry in each
-        }
-        ends = [each.next_update_utc or datetime.max.replace(tzinfo=UTC) for each in lists]
-        return RevocationList(revoked, min(ends), max(_number(each) for each in lists))
+        if content.startswith(_DER):
+            return [_parsed(x509.load_der_x509_crl(content))]
+        found = [_parsed(x509.load_pem_x509_crl(pem)) for pem in _PEM.findall(content)]
     except ValueError as error:
-        raise _unreadable(crl, str(error)) from error
+        raise unreadable(path, str(error)) from error
+    if not found:
+        raise unreadable(path, "it holds no PEM list")
+    return found
 
 
+def read_own(path: Path, authority: x509.Certificate) -> RevocationList:
+    """The only list in the file of `authority`, which has to have signed it.
+
+    Raises SockstreamError ("crl-unreadable"), OSError.
+    """
+    found = read(path)
+    if len(found) > 1:
+        raise unreadable(path, f"it holds {len(found)} lists, and here is one authority")
+    if not is_signed_by(found[0], authority):
+        raise unreadable(path, "no authority of ours has signed it")
+    return found[0]
+
+
+@lru_cache(maxsize=1_024)
+def is_signed_by(listed: RevocationList, authority: x509.Certificate) -> bool:
+    """Whether `authority` signed the list."""
+    key = authority.public_key()
+    if listed.issuer != authority.subject:
+        return False
+    try:
+        return listed.signed.is_signature_valid(key)  # type: ignore[arg-type]
+    except TypeError:  # a key that signs nothing
+        return False
+
+
+@lru_cache(maxsize=1_024)
 def is_issued_by(cert: x509.Certificate, authority: x509.Certificate) -> bool:
     """Whether `authority` signed `cert`."""
     try:
@@ -83,29 +87,43 @@ def is_issued_by(cert: x509.Certificate, authority: x509.Certificate) -> bool:
     return True
 
 
-def _check_signature(
-    crl: x509.CertificateRevocationList, authorities: list[x509.Certificate]
-) -> None:
-    for cert in authorities:
-        key = cert.public_key()
-        if crl.issuer == cert.subject and crl.is_signature_valid(key):  # type: ignore[arg-type]
-            return
-    raise ValueError("no authority of ours has signed it")
+def unreadable(path: Path, why: str) -> SockstreamError:
+    """The error for a file of which nobody knows who is revoked."""
+    return SockstreamError(
+        "crl-unreadable", f"The list of revoked certificates {path} cannot be read: {why}", _MEND
+    )
 
 
-def _number(crl: x509.CertificateRevocationList) -> int:
+def _parsed(crl: x509.CertificateRevocationList) -> RevocationList:
+    _check_scope(crl.extensions)
+    revoked = {entry.serial_number: entry.revocation_date_utc for entry in crl}
+    ends = crl.next_update_utc or _NEVER
+    return RevocationList(crl.issuer, revoked, ends, _number(crl.extensions), crl)
+
+
+def _check_scope(extensions: Iterable[x509.Extension[x509.ExtensionType]]) -> None:
+    """A list that names only some of those that are revoked cannot say that somebody is not."""
+    for extension in extensions:
+        partial = isinstance(extension.value, x509.DeltaCRLIndicator) or (
+            isinstance(extension.value, x509.IssuingDistributionPoint)
+            and _is_partial(extension.value)
+        )
+        if partial:
+            raise ValueError("it is no whole list of one authority (a delta, or of some kinds)")
+
+
+def _is_partial(point: x509.IssuingDistributionPoint) -> bool:
+    return bool(
+        point.only_contains_user_certs
+        or point.only_contains_ca_certs
+        or point.only_contains_attribute_certs
+        or point.only_some_reasons
+        or point.indirect_crl
+    )
+
+
+def _number(extensions: x509.Extensions) -> int:
     try:
-        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        return extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except x509.ExtensionNotFound:
         return 0
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def _unreadable(crl: Path, why: str) -> SockstreamError:
-    return SockstreamError(
-        "crl-unreadable", f"The list of revoked certificates {crl} cannot be read: {why}", _MEND
-    )

@@ -57,7 +57,7 @@ class Store:
         known = {entry.serial for entry in self.issued}
         self._record(e for e in in_use(self.folder, self.authority.cert) if e.serial not in known)
         try:
-            listed = revocation.parsed(self.folder / CRL, [self.authority.cert])
+            listed = revocation.read_own(self.folder / CRL, self.authority.cert)
         except FileNotFoundError:
             self._sign_crl(0)
             self.done.append(f"Made {self.folder / CRL}, the list of revoked certificates")
@@ -146,7 +146,7 @@ class Store:
         if not fresh:
             return
         self._record(fresh)
-        number = revocation.parsed(self.folder / CRL, [self.authority.cert]).number
+        number = revocation.read_own(self.folder / CRL, self.authority.cert).number
         self._sign_crl(number)
         serials = ", ".join(f"{entry.serial:x}" for entry in fresh)
         whoever = "a site refuses" if fresh[0].kind == SERVER else "central refuses"
@@ -266,7 +266,7 @@ def _load_authority(folder: Path, now: datetime) -> Authority:
 
 def _revoked(folder: Path, authority: x509.Certificate) -> Mapping[int, datetime]:
     try:
-        return revocation.parsed(folder / CRL, [authority]).revoked
+        return revocation.read_own(folder / CRL, authority).revoked
     except FileNotFoundError:
         return {}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from sockstream import tls
 from sockstream.conf import settings
 from sockstream.tls.expiry import warning
 
@@ -58,8 +59,11 @@ def _certificate_warning(source: Source) -> str:
     if source.not_after is None or source.disabled:
         return ""
     whose = f"The certificate of the site {source.name}"
-    within = settings().EXPIRY_WARNING
-    return warning(whose, source.name, source.not_after, within, timezone.now())
+    given = settings()
+    if source.not_after - timezone.now() > given.EXPIRY_WARNING:
+        return ""
+    name = source.name if tls.is_by_tool(given.CA) else ""
+    return warning(whose, name, source.not_after, given.EXPIRY_WARNING, timezone.now())
 
 
 def _state(row: Offset) -> str:

@@ -29,7 +29,7 @@ class Link(SocketHandler):
         self,
         host: str,
         port: int,
-        context: ssl.SSLContext,
+        context: tls.Context,
         silence: float,
         check: Callable[[tls.Peer], None] | None = None,
     ) -> None:
@@ -61,7 +61,8 @@ class Link(SocketHandler):
             if hasattr(socket, "TCP_USER_TIMEOUT"):
                 limit = int(self.silence * 1000)
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit)
-            secure = self.context.wrap_socket(plain, server_hostname=self.host)
+            # A dot at the end is the name server's affair: no certificate has it.
+            secure = self.context.wrap_socket(plain, server_hostname=self.host.removesuffix("."))
         except BaseException:
             plain.close()
             raise

@@ -163,7 +163,8 @@ class Road:
 
     def explain(self, error: Exception) -> SockstreamError:
         """What is wrong with the connection, in one line with the mend."""
-        return tls.explain(error, self.link.host, int(self.link.port or 0), server=False)
+        tool = self.link.context.is_by_tool
+        return tls.explain(error, self.link.host, int(self.link.port or 0), server=False, tool=tool)
 
     @property
     def deadline(self) -> float:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sockstream import tls
 from sockstream.conf import Settings
@@ -42,29 +40,40 @@ class Roads:
         link = Link(*self._address, self._context(), silence, self._check)
         return Road(self._using, link, self._settings)
 
-    def warning(self) -> str:
-        """What to say about our certificate's end: once a day, if that is soon; else ""."""
+    def warnings(self) -> list[str]:
+        """What is to be said today, once: that our certificate ends soon, that a list is old."""
         now = datetime.now(UTC)
         try:
-            cert = self._find().cert
-            ends = tls.own_not_after(cert)
+            files = self._find()
+            found = [*self._of_ours(files.cert, now), *self._of_lists(files)]
         except ConfigError:
             # The next road says it, with the mend.
-            return ""
-        if ends <= now:
-            return ""  # so does central's refusal
-        words = warning(
-            f"The certificate {cert}", Path(cert).stem, ends, self._settings.EXPIRY_WARNING, now
-        )
-        return words if words and self._daily.is_due(cert, now) else ""
+            return []
+        return [line for about, line in found if self._daily.is_due(about, now)]
+
+    def say_again(self) -> None:
+        """What was said today may be said once more."""
+        self._daily.forget()
+
+    def _of_ours(self, cert: str, now: datetime) -> Iterator[tuple[str, str]]:
+        own, within = tls.read_own(cert), self._settings.EXPIRY_WARNING
+        line = warning(f"The certificate {cert}", own.name, own.not_after, within, now)
+        if line and own.not_after > now:  # after that, central's refusal says it
+            yield cert, line
+
+    def _of_lists(self, files: Paths) -> Iterator[tuple[str, str]]:
+        """A site need not have a list."""
+        if files.crl:
+            for error in tls.shortcomings(files.crl, files.ca):
+                yield error.words, str(error)
 
     def _check(self, central: tls.Peer) -> None:
         files = self._find()
         try:
-            tls.check_revoked(central, files.crl or None, files.ca)
+            tls.check_revoked(central, files.crl or None, files.ca, strict=files.strict)
         except SockstreamError as error:
             raise WireError(error.code, error.words, error.mend, class_=Class.PERSON) from error
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self) -> tls.Context:
         files = self._find()
         return tls.client_context(files.ca, files.cert, files.key)

@@ -162,8 +162,8 @@ class Service:
                 self._report.trouble(unfinished)
             oplog.prune(self.using, self.settings.RETENTION)
             self._look_at_size()
-            if words := self._roads.warning():
-                self._report.warn(words)
+            for line in self._roads.warnings():
+                self._report.warn(line)
             self._look_again_at = time.monotonic() + _LOOK_AGAIN_EVERY
         return more
 
@@ -216,6 +216,8 @@ class Service:
         """Whether SIGHUP came: then the next road is to be taken at once, with files read anew."""
         if self._hangup.take():
             self._turning_back = True
+            self._roads.say_again()
+            self._look_again_at = 0.0
             self._report.say("SIGHUP: connecting anew, with the certificate files as they are now")
             return True
         return False

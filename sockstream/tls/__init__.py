@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from .contexts import Peer as Peer
+from sockstream.certs.files import is_by_tool as is_by_tool
+
+from .contexts import Context as Context
+from .contexts import Own as Own
 from .contexts import Stamps as Stamps
-from .contexts import check_revoked as check_revoked
 from .contexts import client_context as client_context
-from .contexts import explain as explain
-from .contexts import own_not_after as own_not_after
-from .contexts import peer_identity as peer_identity
+from .contexts import read_own as read_own
 from .contexts import require_valid as require_valid
 from .contexts import server_context as server_context
 from .contexts import stamps as stamps
+from .failures import explain as explain
+from .peers import Peer as Peer
+from .peers import Step as Step
+from .peers import peer_identity as peer_identity
+from .revoked import check_revoked as check_revoked
+from .revoked import shortcomings as shortcomings

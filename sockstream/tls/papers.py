@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +18,16 @@ logger = logging.getLogger("sockstream.receiver")
 
 @dataclass(frozen=True)
 class Paths:
-    """Where the certificates are. `crl` is "" if there is no list of revoked certificates."""
+    """Where the certificates are. `crl` is "" if there is no list of revoked certificates.
+
+    `strict`: refuse also where a list is out of date, or an authority higher up has none.
+    """
 
     ca: str
     cert: str
     key: str
     crl: str
+    strict: bool = False
 
 
 def paths(options: Mapping[str, Any]) -> Paths:
@@ -38,7 +40,7 @@ def paths(options: Mapping[str, Any]) -> Paths:
     chosen = {name: _path(name, options, given) for name in ("ca", "cert", "key")}
     beside = Path(chosen["ca"]).parent / "crl.pem"
     crl = given.CRL or (str(beside) if beside.exists() else "")
-    return Paths(**chosen, crl=crl)
+    return Paths(**chosen, crl=crl, strict=given.CRL_STRICT)
 
 
 def _path(name: str, options: Mapping[str, Any], given: Any) -> str:
@@ -65,7 +67,7 @@ class Papers:
         self._seen = _stamps(self.files)
         self._read(self.files)
 
-    def context(self) -> ssl.SSLContext:
+    def context(self) -> contexts.Context:
         """For the next handshake."""
         if _stamps(self.files) != self._seen:
             self._read_again("The files have changed")
@@ -88,12 +90,12 @@ class Papers:
             return
         self.files = files
         words = "%s: from the next handshake on, central shows %s, good until %s"
-        logger.info(words, why, files.cert, f"{self.not_after:%Y-%m-%d}")
+        logger.info(words, why, files.cert, f"{self.own.not_after:%Y-%m-%d}")
 
     def _read(self, files: Paths) -> None:
         context = contexts.server_context(files.ca, files.cert, files.key)
         contexts.require_valid(files.cert)
-        self.not_after: datetime = contexts.own_not_after(files.cert)
+        self.own = contexts.read_own(files.cert)
         self._context = context
 
 

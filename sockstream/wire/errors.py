@@ -46,6 +46,7 @@ CODES: dict[str, Class] = {
     "source-mismatch": Class.PERSON,
     "source-disabled": Class.PERSON,
     "too-many-streams": Class.PERSON,
+    "auth-identity": Class.PERSON,
     "auth-revoked": Class.PERSON,
     "sender-rewound": Class.PERSON,
     "history-diverged": Class.PERSON,

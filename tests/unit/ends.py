@@ -48,7 +48,8 @@ class Meeting:
                 assert connection.recv(1) == b"y"
                 return peer
         except (OSError, SockstreamError) as error:
-            return tls.explain(error, address[0], address[1], server=True)
+            tool = _is_by_tool(self.central)
+            return tls.explain(error, address[0], address[1], server=True, tool=tool)
 
     def _site(self, port: int) -> Found:
         try:
@@ -59,7 +60,12 @@ class Meeting:
         except AssertionError:
             return tls.explain(EOFError(), self.host, port, server=False)
         except (OSError, SockstreamError) as error:
-            return tls.explain(error, self.host, port, server=False)
+            tool = _is_by_tool(self.site)
+            return tls.explain(error, self.host, port, server=False, tool=tool)
+
+
+def _is_by_tool(context: ssl.SSLContext) -> bool:
+    return not isinstance(context, tls.Context) or context.is_by_tool
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from sockstream import tls
 from sockstream.exceptions import SockstreamError
-from sockstream.tls import contexts, words
+from sockstream.tls import failures, words
 from tests.unit.ends import failure, listening, told
 
 
@@ -95,13 +95,28 @@ def test_asyncio_s_errors_without_a_number() -> None:
 
 def test_every_code_has_words_with_a_mend() -> None:
     codes = {
-        *contexts._VERIFY_CODES.values(),
-        *contexts._REASONS.values(),
-        *contexts._ERRNOS.values(),
+        *failures._VERIFY_CODES.values(),
+        *failures._REASONS.values(),
+        *failures._ERRNOS.values(),
     }
     tables = (words.AT_SITE, words.AT_CENTRAL, words.AT_BOTH)
     assert codes <= {code for table in tables for code in table}
     heard = words.HEARD_AT_SITE.keys() | words.HEARD_AT_CENTRAL.keys()
-    assert set(contexts._ALERTS.values()) <= heard
+    assert set(failures._ALERTS.values()) <= heard
     for table in (*tables, words.HEARD_AT_SITE, words.HEARD_AT_CENTRAL):
-        assert all(words.format(where="x", why="y") and mend for words, mend in table.values())
+        for told_so in table.values():
+            assert told_so.words.format(where="x", why="y")
+            assert told_so.mend
+
+
+def test_a_mend_names_our_tool_only_where_it_made_the_authority() -> None:
+    for table in (words.AT_SITE, words.AT_CENTRAL, words.HEARD_AT_SITE, words.HEARD_AT_CENTRAL):
+        for code in table:
+            for heard in (False, True):
+                for server in (False, True):
+                    _, mend = words.words_for(code, server=server, heard=heard, tool=False)
+                    assert mend
+                    assert "sockstream certs" not in mend
+    assert "sockstream certs client" in words.client(tool=True)
+    assert "sockstream certs" not in words.client(tool=False) + words.server(tool=False)
+    assert "sockstream certs" not in words.renewal("") + words.mistake("")

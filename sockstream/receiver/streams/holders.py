@@ -16,7 +16,7 @@ from sockstream.conf import Settings
 from sockstream.receiver.applying import faults, progress
 from sockstream.receiver.applying.applier import Applier
 from sockstream.rows import captured_models, describe, fingerprint
-from sockstream.tls.expiry import ExpiryWarnings
+from sockstream.tls.expiry import CertificateWarnings
 from sockstream.tls.papers import Papers
 from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Hello
@@ -61,7 +61,7 @@ class Holders:
         self._using = using
         self._settings = settings
         self._schema = fingerprint(describe(model) for model in captured_models(settings))
-        self._expiry = ExpiryWarnings(settings.EXPIRY_WARNING)
+        self._expiry = CertificateWarnings(settings.EXPIRY_WARNING)
         self._holders: dict[tuple[str, str], Holder] = {}
         self._applied: dict[str, int] = {}
         self._reading = asyncio.Semaphore(_READERS)

@@ -20,7 +20,7 @@ _AT_ONCE = 500
 def check_certificate(peer: tls.Peer, files: Paths) -> None:
     """Raises WireError if the certificate is revoked, or nobody can tell."""
     try:
-        tls.check_revoked(peer, files.crl or None, files.ca)
+        tls.check_revoked(peer, files.crl or None, files.ca, strict=files.strict)
     except SockstreamError as error:
         # A list that cannot be read is central's fault, and is over once it is mended.
         revoked = error.code == "auth-revoked"

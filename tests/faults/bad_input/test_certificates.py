@@ -45,7 +45,7 @@ def test_an_expired_central_does_not_start(world: World, papers: Papers) -> None
     wrong = papers.expired("server")
     said = refusal_of(Receiver(CENTRAL, world.certificates, settings=wrong))
     assert said.startswith(f'SOCKSTREAM["CERT"] or --cert: {wrong["CERT"]} expired on 20')
-    assert "Run: sockstream certs renew server" in said
+    assert "Run where the authority is: sockstream certs renew localhost" in said
 
 
 def test_a_central_that_expired_meanwhile(world: World, papers: Papers) -> None:

@@ -12,13 +12,16 @@ from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from sockstream import tls
+from sockstream.certs.authority import SITE_URI
 from sockstream.receiver.models import Offset, Source
 from sockstream.wire.errors import WireError
+from sockstream.wire.messages import Ping, pack
 from tests.integration.receiver.central import HOST, Central
 from tests.integration.receiver.site import Site, connected, slots
-from tests.unit.trust import NOW, Paths, Trust
+from tests.unit.trust import CLIENT_AUTH, NOW, SERVER_AUTH, Paths, Trust, certified
 
 PATIENCE = 10.0
 
@@ -201,6 +204,66 @@ def test_revoked_certificate_hears_the_reason(central_db: str, trust: Trust) -> 
         assert "sockstream certs renew bad" in caught.value.mend
         running.wait_for_line("was revoked on")
     assert not Source.objects.using(central_db).filter(name="bad").exists()
+
+
+BOTH = [CLIENT_AUTH, SERVER_AUTH]
+A = SITE_URI + "a"
+IDENTITIES: dict[str, tuple[str, list[str], list[x509.ObjectIdentifier] | None, str]] = {
+    "for both ends": ("a", [A], BOTH, "tls-wrong-purpose"),
+    "for anything": ("a", [A], None, "tls-wrong-purpose"),
+    "no URI": ("a", [], [CLIENT_AUTH], "auth-identity"),
+    "two URIs": ("a", [A, SITE_URI + "b"], [CLIENT_AUTH], "auth-identity"),
+    "another's URI": ("a", [SITE_URI + "b"], [CLIENT_AUTH], "auth-identity"),
+    "a name with a space": ("a b", [SITE_URI + "a b"], [CLIENT_AUTH], "auth-identity"),
+    "a reserved name": ("crl", [SITE_URI + "crl"], [CLIENT_AUTH], "auth-identity"),
+}
+
+
+@pytest.mark.parametrize("odd", IDENTITIES)
+def test_a_certificate_that_names_no_site_hears_the_reason(
+    central_db: str, trust: Trust, odd: str
+) -> None:
+    name, uris, purposes, code = IDENTITIES[odd]
+    files = certified(trust, name, uris, purposes)
+    context = anonymous(trust)
+    context.load_cert_chain(*files)
+    with Central(central_db, trust) as running, others_go_on(running):
+        site = running.site(context=context)
+        with pytest.raises(WireError) as caught:
+            site.connect()
+        assert caught.value.code == code
+        assert caught.value.class_ == "person"
+        assert "certificate" in caught.value.words
+        assert caught.value.mend
+        line = running.wait_for_line("Refused")
+        assert caught.value.words in line
+        assert site.wait_until_closed() is not None
+    assert [source.name for source in Source.objects.using(central_db)] == ["good"]
+
+
+@pytest.mark.parametrize("says", ["nothing", "no hello", "an end"])
+def test_a_certificate_that_names_no_site_has_no_more_time_than_others(
+    central_db: str, trust: Trust, says: str
+) -> None:
+    context = anonymous(trust)
+    context.load_cert_chain(*certified(trust, "a", [], [CLIENT_AUTH]))
+    with (
+        Central(central_db, trust, HANDSHAKE_TIMEOUT=0.5) as running,
+        socket.create_connection(running.address, PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as secure,
+    ):
+        begun = time.monotonic()
+        if says == "no hello":
+            secure.sendall(pack(Ping(1)))
+        elif says == "an end":
+            secure.shutdown(socket.SHUT_WR)
+        secure.settimeout(PATIENCE)
+        with suppress(OSError):
+            while secure.recv(1_000):
+                pass
+        assert time.monotonic() - begun < 5
+        assert sum("Refused" in line for line in running.lines) == 1
+        assert not Source.objects.using(central_db).exists()
 
 
 def test_certificate_that_is_revoked_meanwhile(central_db: str, trust: Trust) -> None:

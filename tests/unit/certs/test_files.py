@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
 
 from sockstream import tls
 from sockstream.exceptions import ConfigError
+from tests.unit.chains import Level
 from tests.unit.trust import Trust
 
 NOBODY = 65_534
@@ -150,8 +154,71 @@ def test_a_key_of_another_certificate(trust: Trust, files: dict[str, Path]) -> N
     line = complaint({**files, "KEY": other})
     assert line == (
         f'SOCKSTREAM["KEY"] or --key: {other} is not the key of the certificate {files["CERT"]}.'
-        f" Name the key that was made with it, or run: sockstream certs renew {files['CERT'].stem}."
+        f" Name the key that was made with it, or run: sockstream certs renew site."
     )
+
+
+def test_another_certificate_before_our_own(files: dict[str, Path], trust: Trust) -> None:
+    """For instance that of the intermediate authority that issued ours."""
+    files["CERT"].write_bytes(trust.ca.read_bytes() + files["CERT"].read_bytes())
+    line = complaint({**files})
+    assert f"--cert: {files['CERT']} begins with another certificate than that of the key" in line
+    assert "Put this end's own certificate first" in line
+
+
+@pytest.mark.parametrize("setting", ["CA", "CERT"])
+@pytest.mark.parametrize("between", [b"", b"  "])
+def test_two_certificates_without_a_line_end_between(
+    files: dict[str, Path], setting: str, between: bytes
+) -> None:
+    one = files[setting].read_bytes()
+    files[setting].write_bytes(one.rstrip() + between + one)
+    line = complaint({**files})
+    assert f"--{setting.lower()}: {files[setting]} has an END and a BEGIN in one line" in line
+
+
+def test_files_in_der(files: dict[str, Path]) -> None:
+    cert = x509.load_pem_x509_certificate(files["CERT"].read_bytes())
+    key = load_pem_private_key(files["KEY"].read_bytes(), None)
+    encoded = {
+        "CA": x509.load_pem_x509_certificate(files["CA"].read_bytes()).public_bytes(Encoding.DER),
+        "CERT": cert.public_bytes(Encoding.DER),
+        "KEY": key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()),
+    }
+    for setting, content in encoded.items():
+        kept = files[setting].read_bytes()
+        files[setting].write_bytes(content)
+        line = complaint({**files})
+        assert f"{files[setting]} is in DER form" in line
+        tool = "pkey" if setting == "KEY" else "x509"
+        assert f"Run: openssl {tool} -inform DER -in {files[setting]} -out FILE" in line
+        files[setting].write_bytes(kept)
+
+
+def test_a_key_that_openssl_takes_for_too_small(tmp_path: Path) -> None:
+    root = Level.root()
+    leaf = root.site()
+    leaf.key = rsa.generate_private_key(65_537, 1_024)
+    cert, key = leaf.resigned().write(tmp_path, "site")
+    (tmp_path / "ca.crt").write_bytes(root.pem)
+    with pytest.raises(ConfigError) as found:
+        tls.client_context(tmp_path / "ca.crt", cert, key)
+    assert f"--cert: {cert} has a key that is too small" in str(found.value)
+    assert "RSA of 2048 bits" in found.value.mend
+
+
+def test_the_mend_fits_a_certificate_of_another_authority(tmp_path: Path) -> None:
+    root = Level.root()
+    cert, key = root.site().write(tmp_path, "tls")
+    other = root.site().write(tmp_path, "other")[1]
+    (tmp_path / "ca.crt").write_bytes(root.pem)
+    lines = [complaint({"CA": tmp_path / "ca.crt", "CERT": cert, "KEY": other})]
+    with pytest.raises(ConfigError) as found:
+        tls.server_context(tmp_path / "ca.crt", cert, key)
+    lines.append(str(found.value))
+    assert "is not the key of the certificate" in lines[0]
+    assert "Ask your authority for one with the extended key usage serverAuth" in lines[1]
+    assert not any("sockstream certs" in line for line in lines)
 
 
 def test_a_key_that_is_locked(files: dict[str, Path]) -> None:
@@ -179,4 +246,4 @@ def test_an_authority_may_be_several(trust: Trust, files: dict[str, Path], tmp_p
 def test_our_own_end_of_validity_names_the_file_too(files: dict[str, Path]) -> None:
     files["CERT"].unlink()
     with pytest.raises(ConfigError, match=r'SOCKSTREAM\["CERT"\] or --cert: .* does not exist'):
-        tls.own_not_after(files["CERT"])
+        tls.read_own(files["CERT"])

@@ -1,134 +1,93 @@
-"""Reading lists of revoked certificates: whatever is wrong with one, nobody gets through."""
+"""Reading lists of revoked certificates: whatever is wrong with one is an error."""
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from sockstream import tls
 from sockstream.certs import revocation
 from sockstream.exceptions import SockstreamError
-from tests.unit.trust import NOW, Trust, serial_of
+from tests.unit.chains import Level
+from tests.unit.trust import NOW, YEAR
 
 
 @pytest.fixture
-def trust(tmp_path: Path) -> Trust:
-    return Trust(tmp_path / "trust")
+def root() -> Level:
+    return Level.root()
 
 
-def peer(cert: Path) -> tls.Peer:
-    return tls.Peer("site-a", serial_of(cert), datetime.now(UTC), b"")
-
-
-def code_of(checked: tls.Peer, crl: Path, ca: Path) -> str:
-    """With which error the check of a peer ends; "" if it gets through."""
-    try:
-        tls.check_revoked(checked, crl, ca)
-    except SockstreamError as error:
-        return error.code if error.mend else "no mend"
-    return ""
-
-
-def test_who_is_on_the_list_is_refused_and_who_is_not_is_not(trust: Trust) -> None:
-    good, bad = trust.client()[0], trust.client()[0]
-    crl = trust.revocations([bad])
-    assert code_of(peer(bad), crl, trust.ca) == "auth-revoked"
-    assert code_of(peer(good), crl, trust.ca) == ""
-
-
-def test_a_list_that_changes_is_read_again(trust: Trust) -> None:
-    cert, _ = trust.client()
-    crl = trust.revocations()
-    assert code_of(peer(cert), crl, trust.ca) == ""
-    trust.revocations([cert]).replace(crl)
-    assert code_of(peer(cert), crl, trust.ca) == "auth-revoked"
-
-
-def test_a_list_that_does_not_change_is_read_once(trust: Trust) -> None:
-    cert, _ = trust.client()
-    crl = trust.revocations()
-    before = revocation._read.cache_info()
-    for _ in range(3):
-        assert code_of(peer(cert), crl, trust.ca) == ""
-    after = revocation._read.cache_info()
-    assert (after.misses - before.misses, after.hits - before.hits) == (1, 2)
-
-
-def test_an_expired_list(trust: Trust) -> None:
-    made = NOW - timedelta(days=2)
-    crl = trust.revocations(made=made, until=NOW - timedelta(days=1))
+def refusal(path: Path) -> str:
     with pytest.raises(SockstreamError) as found:
-        tls.check_revoked(peer(trust.client()[0]), crl, trust.ca)
-    assert found.value.code == "crl-expired"
-    assert f"{crl} expired on" in found.value.words
-
-
-def test_a_list_that_expires_while_it_is_cached(trust: Trust) -> None:
-    crl = trust.revocations(until=NOW + timedelta(hours=1))
-    assert revocation.current(crl, trust.ca, NOW).revoked == {}
-    with pytest.raises(SockstreamError) as found:
-        revocation.current(crl, trust.ca, NOW + timedelta(hours=2))
-    assert found.value.code == "crl-expired"
-
-
-def test_a_list_that_another_authority_signed(trust: Trust, tmp_path: Path) -> None:
-    stranger = Trust(tmp_path / "stranger")
-    crl = stranger.revocations()
-    with pytest.raises(SockstreamError) as found:
-        tls.check_revoked(peer(trust.client()[0]), crl, trust.ca)
+        revocation.read(path)
     assert found.value.code == "crl-unreadable"
-    assert "no authority of ours has signed it" in found.value.words
+    assert found.value.mend
+    return found.value.words
 
 
-def test_a_list_that_was_altered(trust: Trust) -> None:
-    cert, _ = trust.client()
-    crl = trust.revocations([cert])
-    lines = crl.read_text().splitlines(keepends=True)
-    lines[-2] = lines[-2][0] + ("A" if lines[-2][1] != "A" else "B") + lines[-2][2:]
-    crl.write_text("".join(lines))
-    assert code_of(peer(cert), crl, trust.ca) == "crl-unreadable"
+def test_every_list_in_the_file_counts_for_its_own_authority(root: Level, tmp_path: Path) -> None:
+    other = Level.root("Another")
+    path = tmp_path / "crl.pem"
+    path.write_bytes(b"Of Monday:\n" + root.revokes(7, number=3) + b"\n" + other.revokes(8))
+    first, second = revocation.read(path)
+    assert (first.issuer, set(first.revoked), first.number) == (root.cert.subject, {7}, 3)
+    assert (second.issuer, set(second.revoked)) == (other.cert.subject, {8})
+    assert revocation.is_signed_by(first, root.cert)
+    assert not revocation.is_signed_by(first, other.cert)
+
+
+def test_a_list_in_der(root: Level, tmp_path: Path) -> None:
+    path = tmp_path / "root.crl"
+    listed = x509.load_pem_x509_crl(root.revokes(7))
+    path.write_bytes(listed.public_bytes(Encoding.DER))
+    assert set(revocation.read(path)[0].revoked) == {7}
+    path.write_bytes(listed.public_bytes(Encoding.DER)[:40])
+    refusal(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"-----BEGIN X509 CRL-----\nMIIB\n"])
-def test_a_file_that_is_no_list(trust: Trust, content: bytes) -> None:
-    crl = trust.folder / "crl.pem"
-    crl.write_bytes(content)
-    with pytest.raises(SockstreamError) as found:
-        tls.check_revoked(peer(trust.client()[0]), crl, trust.ca)
-    assert found.value.code == "crl-unreadable"
-    assert found.value.words.endswith(f"{crl} cannot be read: it holds no PEM list")
+def test_a_file_that_is_no_list(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "crl.pem"
+    path.write_bytes(content)
+    assert refusal(path).endswith(f"{path} cannot be read: it holds no PEM list")
 
 
-def test_a_list_that_is_named_but_not_there(trust: Trust, tmp_path: Path) -> None:
-    cert, _ = trust.client()
-    assert code_of(peer(cert), tmp_path / "nowhere.pem", trust.ca) == "crl-unreadable"
-    assert code_of(peer(cert), tmp_path, trust.ca) == "crl-unreadable"
-    assert code_of(peer(cert), trust.revocations(), tmp_path / "nowhere.crt") == "crl-unreadable"
+def test_a_list_of_the_same_name_by_another_key(root: Level, tmp_path: Path) -> None:
+    path = tmp_path / "crl.pem"
+    path.write_bytes(root.revokes(7, key=Level.root().key))
+    assert not revocation.is_signed_by(revocation.read(path)[0], root.cert)
 
 
-def test_every_list_in_the_file_counts(trust: Trust, tmp_path: Path) -> None:
-    other = Trust(tmp_path / "other")
-    first, second = trust.client()[0], other.client()[0]
-    both = tmp_path / "crl.pem"
-    both.write_bytes(
-        trust.revocations([first]).read_bytes() + other.revocations([second]).read_bytes()
-    )
-    ca = tmp_path / "ca.crt"
-    ca.write_bytes(trust.ca.read_bytes() + other.ca.read_bytes())
-    assert code_of(peer(first), both, ca) == "auth-revoked"
-    assert code_of(peer(second), both, ca) == "auth-revoked"
-    assert code_of(peer(first), both, trust.ca) == "crl-unreadable"
+@pytest.mark.parametrize(
+    "extension",
+    [
+        x509.DeltaCRLIndicator(1),
+        x509.IssuingDistributionPoint(None, None, False, True, None, False, False),
+        x509.IssuingDistributionPoint(None, None, False, False, None, True, False),
+    ],
+    ids=["a delta", "authorities only", "indirect"],
+)
+def test_a_list_that_does_not_name_everybody(
+    root: Level, tmp_path: Path, extension: x509.ExtensionType
+) -> None:
+    builder = x509.CertificateRevocationListBuilder(root.cert.subject, NOW, NOW + YEAR)
+    builder = builder.add_extension(extension, critical=True)
+    path = tmp_path / "crl.pem"
+    path.write_bytes(builder.sign(root.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    assert "it is no whole list of one authority" in refusal(path)
 
 
-def test_a_change_within_the_clock_s_grain_is_seen(trust: Trust) -> None:
-    cert, _ = trust.client()
-    crl = trust.revocations()
-    stamp = crl.stat()
-    assert code_of(peer(cert), crl, trust.ca) == ""
-    fresh = trust.revocations([cert])
-    os.utime(fresh, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
-    fresh.replace(crl)
-    assert code_of(peer(cert), crl, trust.ca) == "auth-revoked"
+def test_the_list_of_our_own_authority_is_alone_and_signed_by_it(
+    root: Level, tmp_path: Path
+) -> None:
+    path = tmp_path / "crl.pem"
+    path.write_bytes(root.revokes(7))
+    assert set(revocation.read_own(path, root.cert).revoked) == {7}
+    with pytest.raises(SockstreamError, match="no authority of ours has signed it"):
+        revocation.read_own(path, Level.root("Another").cert)
+    path.write_bytes(root.revokes(7) + root.revokes(8))
+    with pytest.raises(SockstreamError, match="it holds 2 lists"):
+        revocation.read_own(path, root.cert)

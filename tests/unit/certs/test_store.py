@@ -47,7 +47,7 @@ def opened(folder: Path, *, now: datetime = NOW, days: int | None = None) -> Ite
 
 def revoked_in(folder: Path) -> set[int]:
     """The serials on the CRL."""
-    return set(revocation.parsed(folder / "crl.pem", [store.authority_of(folder)]).revoked)
+    return set(revocation.read_own(folder / "crl.pem", store.authority_of(folder)).revoked)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -354,13 +354,13 @@ def test_an_expired_list_is_renewed(plain: Path) -> None:
     with opened(plain) as at:
         at.revoke("site")
         authority = at.authority
-    before = revocation.parsed(plain / "crl.pem", [authority.cert])
+    before = revocation.read_own(plain / "crl.pem", authority.cert)
     until = NOW + timedelta(days=1)
     short = authority.revocation_list([], before.number, NOW, until)
     (plain / "crl.pem").write_bytes(short)
     with opened(plain, now=NOW + timedelta(days=2), days=30):
         pass
-    after = revocation.parsed(plain / "crl.pem", [authority.cert])
+    after = revocation.read_own(plain / "crl.pem", authority.cert)
     assert after.next_update > until
     assert after.number > before.number
     assert after.revoked == before.revoked

@@ -48,12 +48,12 @@ def test_changed_files_are_read_at_the_next_handshake(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
     papers = Papers(place)
-    before, ends = papers.context(), papers.not_after
+    before, ends = papers.context(), papers.own.not_after
     place.exchange(days=90)
     with caplog.at_level(logging.INFO):
         assert papers.context() is not before
         papers.context()
-    assert papers.not_after - ends == timedelta(days=30)
+    assert papers.own.not_after - ends == timedelta(days=30)
     [line] = caplog.messages
     assert line.startswith("The files have changed: from the next handshake on, central shows ")
 

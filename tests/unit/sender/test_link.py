@@ -79,6 +79,31 @@ def test_it_frames_msgpack_where_the_parent_pickles(trust: Trust) -> None:
         assert messages.unpack(body) == messages.Ping(7)
 
 
+@pytest.mark.parametrize("host", ["localhost.", "LOCALHOST", "127.0.0.1"])
+def test_a_host_is_the_same_with_a_dot_at_its_end(
+    trust: Trust, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the name server the dot says that nothing is to be appended; a certificate has none."""
+    looked_up = []
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(name: str, *rest: int) -> object:
+        looked_up.append(name)
+        return resolve("127.0.0.1", *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    central = Central(trust)
+    context = tls.client_context(trust.ca, *trust.client())
+    link = Link(host, central.port, context, silence=30)
+    try:
+        link.connect(DEADLINE)
+        assert central.accepted().version() == "TLSv1.3"
+        assert looked_up == [host]
+    finally:
+        link.close()
+        central.close()
+
+
 def test_a_connection_that_is_refused_raises(trust: Trust) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]

@@ -18,6 +18,7 @@ from .admission import Admission
 from .link import Link
 from .listening import host_port
 from .refusals import Refusals
+from .rejection import Rejection
 from .secure import SecureChannel
 
 _LINGER = 2.0
@@ -43,15 +44,16 @@ class Connection(asyncio.Protocol):
         self.host = ""
         self.port = 0
         self.started = 0.0
-        self.own_not_after = papers.not_after
+        self.own_not_after = papers.own.not_after
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._settings = settings
         self._admission = admission
         self._refusals = refusals
         self._make_link = make_link
-        self._tls = SecureChannel(papers.context())
-        self._link: Link | None = None
+        self._context = papers.context()
+        self._tls = SecureChannel(self._context)
+        self._link: Link | Rejection | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._closing = False
         self._refused = False
@@ -109,15 +111,17 @@ class Connection(asyncio.Protocol):
         self._pass_on()
         if not done:
             return
-        self._cancel_deadline()
         try:
             peer = tls.peer_identity(self._tls.object)
         except SockstreamError as error:
-            self._refuse(error)
+            self._refused = True
+            self.refused(error)
+            self._link = Rejection(self, error, self._settings.HANDSHAKE_TIMEOUT)
             return
+        self._cancel_deadline()
         self._link = self._make_link(self, peer)
 
-    def _receive(self, link: Link, data: bytes) -> None:
+    def _receive(self, link: Link | Rejection, data: bytes) -> None:
         chunks = list(self._tls.receive(data))
         if plain := b"".join(chunks):
             link.receive(plain)
@@ -194,7 +198,10 @@ class Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def _too_slow(self) -> None:
-        self._refuse(self._explain(TimeoutError()))
+        if self._refused:
+            self.close()
+        else:
+            self._refuse(self._explain(TimeoutError()))
 
     def _fail(self, error: ssl.SSLError) -> None:
         if self._link is None:
@@ -209,7 +216,8 @@ class Connection(asyncio.Protocol):
         self.close()
 
     def _explain(self, error: Exception) -> SockstreamError:
-        return tls.explain(error, self.host, self.port, server=True)
+        tool = self._context.is_by_tool
+        return tls.explain(error, self.host, self.port, server=True, tool=tool)
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None:

@@ -16,7 +16,7 @@ from sockstream import tls
 from sockstream.conf import Settings
 from sockstream.process import Hangup, Stop
 from sockstream.receiver.streams.holders import Holders
-from sockstream.tls.expiry import ExpiryWarnings
+from sockstream.tls.expiry import CertificateWarnings
 from sockstream.tls.papers import Papers
 
 from .admission import Admission
@@ -43,7 +43,7 @@ class Server:
         self._refusals = Refusals()
         self._admission: Admission[Connection] = Admission(settings)
         self._hangup = hangup
-        self._expiry = ExpiryWarnings(settings.EXPIRY_WARNING)
+        self._warnings = CertificateWarnings(settings.EXPIRY_WARNING)
         self._loop: asyncio.AbstractEventLoop
         self._look_now: asyncio.Event
 
@@ -118,7 +118,8 @@ class Server:
     async def _look_again(self) -> None:
         """Now and then: may the sites that are connected go on?"""
         while True:
-            self._expiry.of_ours(self._papers.files.cert, self._papers.not_after)
+            self._warnings.of_ours(self._papers.files.cert, self._papers.own)
+            self._warnings.of_lists(self._papers.files, [link.peer for link in self.links])
             await self._until_next_look()
             self._refusals.flush(self._loop.time())
             await self.holders.judge(self.links)
@@ -132,6 +133,7 @@ class Server:
         """SIGHUP: certificates, the list of revoked ones and the sources are looked at anew."""
         if hangup.take():
             self._papers.read_again()
+            self._warnings.forget()
             self._look_now.set()
 
 
