@@ -26,7 +26,11 @@ class Command(commands.SockstreamCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--bind", required=True, metavar="HOST:PORT", help="where to listen; port 0: a free one"
+            "--bind",
+            required=True,
+            metavar="HOST:PORT",
+            help="where to listen: 0.0.0.0:PORT is IPv4 alone, :PORT and [::]:PORT are IPv4 and "
+            "IPv6; port 0: a free one",
         )
         parser.add_argument(
             "--workers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 @contextmanager
 def listen(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Sockets that listen on every address of `host` ("" for all of this machine), on one port.
+    """Sockets that listen on every address of `host` on one port; "" and "::" are all of them.
 
     Port 0 takes a free one. Raises SockstreamError.
     """
@@ -65,6 +66,8 @@ def host_port(host: str, port: int) -> str:
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    if _is_all(host):
+        host = ""
     try:
         found = socket.getaddrinfo(
             host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -72,6 +75,14 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
     except (socket.gaierror, UnicodeError) as error:
         raise tls.explain(error, host, port, server=True) from error
     return list(dict.fromkeys((entry[0], str(entry[4][0])) for entry in found))
+
+
+def _is_all(host: str) -> bool:
+    """Whether it is `::`, which stands for every address, of IPv4 too, to whoever binds it."""
+    try:
+        return ipaddress.IPv6Address(host) == ipaddress.IPv6Address("::")
+    except ValueError:
+        return False
 
 
 def _listen(
