@@ -113,9 +113,12 @@ def sqlite(name: str) -> Iterator[BaseDatabaseWrapper]:
     connection = before.copy("elsewhere")
     connection.settings_dict = before.settings_dict | {"NAME": name, "OPTIONS": {}}
     connections["default"] = connection
-    yield connection
-    connection.close()
-    connections["default"] = before
+    try:
+        yield connection
+    finally:
+        connections["default"] = before
+        # Its own close() leaves a database in memory open.
+        BaseDatabaseWrapper.close(connection)
 
 
 @pytest.fixture
