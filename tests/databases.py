@@ -132,6 +132,8 @@ def empty(connection: BaseDatabaseWrapper) -> None:
     """Delete every row but KEPT. The sender's tables come last: the triggers fire until then."""
     if connection.in_atomic_block:
         connection.close()
+        # A connection that is closed in a transaction forgets it only then.
+        connection.connect()
     tables = set(connection.introspection.table_names()) - KEPT
     ours = {table for table in tables if table.startswith("sockstream_")}
     with connection.cursor() as cursor, _unguarded(connection, cursor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from django.utils import timezone
 
 from polls.models import Question
@@ -25,6 +25,15 @@ def test_the_oplog_is_empty_at_the_start(site: str, turn: int) -> None:
     """Emptying the tables leaves neither captured writes nor captured deletes behind."""
     assert not Capture.objects.using(site).exists()
     Question.objects.using(site).create(text=f"turn {turn}", published_at=timezone.now())
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_a_transaction_that_is_left_open_is_over(central: str, turn: int) -> None:
+    """As a test that fails in the middle of a group leaves one."""
+    assert not connections[central].in_atomic_block
+    assert not Question.objects.using(central).exists()
+    transaction.atomic(using=central).__enter__()
+    Question.objects.using(central).create(text=f"turn {turn}", published_at=timezone.now())
 
 
 def test_only_sites_hold_the_senders_tables(pair: Pair) -> None:
