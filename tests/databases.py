@@ -114,7 +114,8 @@ class Databases:
             pytest.skip("MariaDB's server (mariadbd) was not found on this machine")
         if "SOCKSTREAM_TEST_MARIADB" not in os.environ:
             server = self._stack.enter_context(MariaDB())
-            server.execute("CREATE DATABASE site_maria")
+            for name in ("site_maria", "central_maria"):
+                server.execute(f"CREATE DATABASE {name}")
             self._reach("mysql", server.port)
             self._publish("SOCKSTREAM_TEST_MARIADB", str(server.port))
 
@@ -167,7 +168,10 @@ def _unguarded(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> Iterat
             f"SET session_replication_role = replica; SET lock_timeout = {LOCK_WAIT_MS}",
             "SET session_replication_role = DEFAULT; SET lock_timeout = DEFAULT",
         ),
-        "mysql": ("SET foreign_key_checks = 0", "SET foreign_key_checks = 1"),
+        "mysql": (
+            f"SET foreign_key_checks = 0, innodb_lock_wait_timeout = {LOCK_WAIT_MS // 1000}",
+            "SET foreign_key_checks = 1, innodb_lock_wait_timeout = DEFAULT",
+        ),
         "sqlite": ("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys = ON"),
     }[connection.vendor]
     cursor.execute(before)

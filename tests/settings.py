@@ -6,7 +6,8 @@ databases. SOCKSTREAM_TEST_DEFAULT names the alias that `default` stands for in 
 (`site_pg`, say, for `python -m django oplog_send --settings tests.settings`). Without it,
 `default` is an empty database: code that forgets `using` fails instead of working by chance.
 SOCKSTREAM_TEST_SETTINGS holds more keys of SOCKSTREAM for a child process, as JSON, and
-SOCKSTREAM_TEST_PRAGMAS what it tells SQLite first.
+SOCKSTREAM_TEST_PRAGMAS what it tells SQLite first. SOCKSTREAM_TEST_MYSQL names the driver of
+MariaDB: `pymysql`, or `mysqlclient` where that is installed.
 """
 
 from __future__ import annotations
@@ -64,13 +65,14 @@ DATABASES: dict[str, dict[str, Any]] = {
 }
 
 if find_mariadb():
-    # Django supports mysqlclient, which needs a compiler and the server's headers to install; for
-    # the tests PyMySQL does, which stands in under the same name.
-    if importlib.util.find_spec("MySQLdb") is None:
+    # Django supports mysqlclient, which needs a compiler and the server's headers to install.
+    # PyMySQL stands in under its name, even where both are: every machine runs the same tests.
+    if os.environ.get("SOCKSTREAM_TEST_MYSQL", "pymysql") == "pymysql":
         import pymysql
 
         pymysql.install_as_MySQLdb()
-    DATABASES["site_maria"] = _server("mysql", "site_maria", "root", charset="utf8mb4")
+    for name in ("site_maria", "central_maria"):
+        DATABASES[name] = _server("mysql", name, "root", charset="utf8mb4")
 
 if DEFAULT_HOME:
     DATABASES["default"] = dict(DATABASES[DEFAULT_HOME])
