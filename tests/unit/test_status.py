@@ -152,7 +152,7 @@ def test_this_end_s_own_certificate(tmp_path: Path) -> None:
         own = status.own_certificate()
         assert own is not None
         assert "days (on" in own.warning
-        assert own.warning.endswith(f"sockstream certs renew site")
+        assert own.warning.endswith("sockstream certs renew site")
         found = json.loads(status.as_json([], own))["certificate"]
         assert found["file"] == str(cert)
         assert datetime.fromisoformat(found["expires"]) == own.expires

@@ -10,7 +10,7 @@ from django.db import connections, models
 from django.test import override_settings
 
 from sockstream.receiver.applying.applier import Applier, Stopped
-from sockstream.receiver.applying.tables import contests
+from sockstream.receiver.applying.tables import making_way
 from sockstream.receiver.applying.tables.effects import Effect, Meetings
 from sockstream.receiver.models import Offset, Reserved
 from tests.integration.applier.feed import Feed
@@ -47,7 +47,7 @@ def failed(monkeypatch: pytest.MonkeyPatch) -> list[Exception]:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models whose rows were looked at for who is in the way."""
     found: list[str] = []
-    look = contests.in_the_way
+    look = making_way.in_the_way
 
     def noted(plan: Any, *args: Any) -> Any:
         found.append(plan.label)
@@ -142,7 +142,7 @@ def test_the_look_lapses(central: str, looks: list[str], failed: list[Exception]
     def write(times: int) -> None:
         for _ in range(times):
             for row in rows:
-                row.heat += 1
+                row.heat = (row.heat or 0) + 1
             applier.apply([feed.update(*rows).batch()])
 
     write(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connections, models, transaction
@@ -162,7 +163,7 @@ def test_which_rows_are_not_as_they_were_sent(using: str) -> None:
     slots = [Slot(position=n, name=str(n)) for n in range(4)]
     slots[2].position = None
     write(Feed().insert(*slots[:3]), using)
-    columns = [
+    columns: list[Any] = [
         [slot.id.bytes for slot in slots],
         [slot.position for slot in slots],
         [slot.name for slot in slots],

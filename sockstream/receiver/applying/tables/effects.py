@@ -3,7 +3,7 @@
 Deletes come first, children before parents, so that what they free (a unique value) can be taken
 by another row; then updates and inserts, parents before children. If the database itself cascades
 deletes, they come last: a child that left its parent in the same group must not go with it. Where
-such an order is not the right one, the database refuses; contests.py says what helps then.
+such an order is not the right one, the database refuses; making_way.py says what helps then.
 
 Each statement says how many rows it met. If these are fewer than it was given, the table is looked
 at: a row may be there already, or not be there, but none may have been kept out or kept in.
@@ -23,8 +23,8 @@ from sockstream.receiver.applying.plans import Plan
 from sockstream.rows import Column, Row, writing_order
 
 from .accounts import require_gone, require_there
-from .contests import Contests, in_the_way
 from .holdings import Holdings
+from .making_way import Contests, in_the_way
 from .reduce import Net, Values, frozen_key
 from .references import References
 

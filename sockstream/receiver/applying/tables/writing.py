@@ -20,9 +20,9 @@ from sockstream.receiver.dialects import dialect
 from sockstream.wire.records import BEGIN, LOAD
 
 from .constraints import Broken, find_pointing
-from .contests import Contests
 from .effects import Effect, Meetings, Table
 from .holdings import Holdings
+from .making_way import Contests
 from .memory import Memory
 from .numbers import Numbers
 from .owners import Owners
