@@ -22,6 +22,8 @@ class Settings:
 
     MODELS: tuple[str, ...] = ()
     EXCLUDE: tuple[str, ...] = ()
+    SHARED: tuple[str, ...] = ()
+    ADOPT: bool = False
     CA: str = ""
     CERT: str = ""
     KEY: str = ""

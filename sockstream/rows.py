@@ -267,6 +267,15 @@ def captured_models(settings: Settings) -> list[type[models.Model]]:
     return [model for model in chosen if model not in excluded]
 
 
+def shared_models(settings: Settings) -> list[type[models.Model]]:
+    """The concrete models that SHARED names, with their automatic m2m tables: all sources may write
+    them, and their keys mean the same everywhere.
+
+    Raises ConfigError that names the label which is not known.
+    """
+    return list(dict.fromkeys(_named("SHARED", settings.SHARED)))
+
+
 def _named(key: str, labels: Iterable[str]) -> Iterator[type[models.Model]]:
     for label in labels:
         for model in _models_of(key, label):

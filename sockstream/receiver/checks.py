@@ -11,7 +11,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
-from sockstream.rows import captured_models, describe
+from sockstream.rows import captured_models, describe, shared_models
 
 from .dialects import dialect
 from .models import Offset
@@ -23,6 +23,7 @@ def check_models(
     """E101: MODELS can't be read. W101: models whose keys collide when two sites write them."""
     try:
         models = captured_models(settings())
+        shared_models(settings())
     except ConfigError as error:
         return [checks.Error(error.words, hint=error.mend, id="sockstream.E101")]
     return [

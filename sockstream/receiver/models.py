@@ -105,7 +105,8 @@ class Holding(models.Model):
     """What a stream has brought of one model, for the snapshot that takes away what is gone.
 
     A row of it belongs to a generation; a snapshot begins a new one. `phase` is never seen from
-    outside: a snapshot is one transaction.
+    outside: a snapshot is one transaction. `adopts`: a person has said that the stream may take
+    over central's own rows of the model; the next commit that does so is the last one.
     """
 
     class Phase(models.TextChoices):
@@ -120,6 +121,7 @@ class Holding(models.Model):
     model = models.CharField(max_length=200)
     generation = models.IntegerField(default=0)
     phase = models.CharField(max_length=10, choices=Phase.choices, default=Phase.NONE)
+    adopts = models.BooleanField(default=False)
 
     class Meta:
         constraints = [

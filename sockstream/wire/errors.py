@@ -59,6 +59,7 @@ CODES: dict[str, Class] = {
     # The applier.
     "record-refused": Class.PERSON,
     "key-collision": Class.PERSON,
+    "not-yours": Class.PERSON,
     "model-not-allowed": Class.PERSON,
     "missing-reference": Class.PERSON,
     "schema-mismatch": Class.PERSON,

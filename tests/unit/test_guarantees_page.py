@@ -33,7 +33,8 @@ def test_what_is_named_is_there(named: tuple[str, str]) -> None:
 
 def test_every_fault_has_a_test_or_says_that_it_has_none() -> None:
     rows = FAULT.findall(PAGE)
-    assert [int(number) for number, *_ in rows] == list(range(1, 69))
+    assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
+    assert len(rows) >= 73
     for number, _, _, tests in rows:
         assert bool(TEST.search(tests)) != (UNTESTED in tests), number
 

@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"receiver/dialects", "receiver/models", "receiver/signals"},
     "receiver/applying/parking": {"exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/applying/tables", "receiver/models"},
-    "receiver/applying/tables": {"exceptions", "rows", "wire"}
+    "receiver/applying/tables": {"conf", "exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/dialects", "receiver/models"},
     "receiver/dialects": {"exceptions", "rows"},
     "receiver/models": {"receiver/dialects"},

@@ -183,7 +183,7 @@ class Applier:
             self._settle(whole[half:])
 
     def _quickly(self, parts: Sequence[Part]) -> Meetings:
-        return self._writer.write(self._parking.screen(parts), last=True)
+        return self._writer.write(self._parking.screen(parts), last=True, quick=True)
 
     def _commit(self, whole: Sequence[Sequence[Step]], write: Write) -> None:
         with self._transaction(ends=True):

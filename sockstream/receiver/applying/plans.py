@@ -24,9 +24,10 @@ IN_DATABASE = getattr(deletion, "DatabaseOnDelete", ())
 class Plan:
     """How the records of one layout are written.
 
-    `references` are the positions of the values that name another row and have to become local
-    primary keys; `nested` says that a key may hold such a name made of several parts. `numbered`
-    inserts rows with a given number, which stands before the unsent values.
+    `numbers_elsewhere` are the positions of integers that name a row of a model which each database
+    numbers by itself, `references` those of the values that name another row and have to become
+    local primary keys; `nested` says that a key may hold such a name made of several parts.
+    `numbered` inserts rows with a given number, which stands before the unsent values.
     """
 
     layout: Layout
@@ -35,6 +36,7 @@ class Plan:
     statements: Statements
     numbered: Statements | None = None
     unsent: tuple[Callable[[], Any], ...] = ()
+    numbers_elsewhere: tuple[int, ...] = field(default=())
     references: tuple[int, ...] = field(default=())
     key_references: tuple[int, ...] = field(default=())
     cascades: bool = False
@@ -89,6 +91,7 @@ def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
         statements=statements(shape, connections[using]),
         numbered=statements(numbered, connections[using]) if numbered else None,
         unsent=tuple(unsent.values()),
+        numbers_elsewhere=_numbers_elsewhere(row, columns),
         references=_references(columns),
         key_references=_references(row.key),
         cascades=any(
@@ -111,6 +114,17 @@ def _others(row: Row, layout: Layout) -> tuple[Column, ...]:
 
 def _references(columns: Sequence[Column]) -> tuple[int, ...]:
     return tuple(number for number, column in enumerate(columns) if column.kind is Kind.REFERENCE)
+
+
+def _numbers_elsewhere(row: Row, columns: Sequence[Column]) -> tuple[int, ...]:
+    return tuple(
+        number
+        for number, column in enumerate(columns)
+        if column.kind is Kind.INT
+        and column.parent not in (None, row.label)
+        and column.field.target_field.primary_key
+        and not describe(column.field.related_model).is_global
+    )
 
 
 def _unsent(row: Row, layout: Layout, using: str) -> dict[Column, Callable[[], Any]]:

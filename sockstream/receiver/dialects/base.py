@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import ClassVar, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model, QuerySet
 
 from .upserts import Statements
+
+_NAMES_AT_ONCE = 500
 
 M = TypeVar("M", bound=Model)
 
@@ -102,6 +104,28 @@ class Dialect:
         """
         rows = [(*common, name, key) for name, key in sorted(zip(names, keys, strict=True))]
         cursor.executemany(self.add_held_sql.format(table), rows)
+
+    def count_held(
+        self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]
+    ) -> int:
+        """How many rows with these names the table of held rows has for a holding."""
+        sql = f"SELECT count(*) FROM {table} WHERE holding = %s AND name IN "
+        return sum(row[0] for row in self._of_names(cursor, sql, holding, names))
+
+    def held(
+        self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]
+    ) -> set[str]:
+        """Which of these names, in hex, the table of held rows has for a holding."""
+        sql = f"SELECT name FROM {table} WHERE holding = %s AND name IN "
+        return {str(row[0]) for row in self._of_names(cursor, sql, holding, names)}
+
+    def _of_names(
+        self, cursor: CursorWrapper, sql: str, holding: int, names: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(names), _NAMES_AT_ONCE):
+            some = names[start : start + _NAMES_AT_ONCE]
+            cursor.execute(f"{sql} ({', '.join(['%s'] * len(some))})", [holding, *some])
+            yield from cursor.fetchall()
 
     def remove_held(
         self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]

@@ -18,6 +18,7 @@ _OLDER = (
     "WHERE {0}.generation <> excluded.generation"
 )
 # One array, no join: of a join by two columns PostgreSQL may compare each row with each.
+_HELD = "FROM {0} WHERE holding = %s AND name = ANY(%s::uuid[])"
 _REMOVE = "DELETE FROM {0} WHERE holding = %s AND name = ANY(%s::uuid[])"
 _EFFECTS = (
     "SELECT 1 FROM pg_trigger WHERE NOT tgisinternal "
@@ -68,6 +69,19 @@ class PostgreSQL(Dialect):
     ) -> None:
         sql = _ADD if all_new else _ADD + _OLDER
         cursor.execute(sql.format(table), [*common, _array(names), _octets(keys)])
+
+    def count_held(
+        self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]
+    ) -> int:
+        cursor.execute(f"SELECT count(*) {_HELD.format(table)}", [holding, _array(names)])
+        return int(cursor.fetchone()[0])
+
+    def held(
+        self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]
+    ) -> set[str]:
+        name = "encode(uuid_send(name), 'hex')"
+        cursor.execute(f"SELECT {name} {_HELD.format(table)}", [holding, _array(names)])
+        return {name for (name,) in cursor.fetchall()}
 
     def remove_held(
         self, cursor: CursorWrapper, table: str, holding: int, names: Sequence[str]

@@ -124,7 +124,8 @@ def test_an_insert_of_a_row_that_is_there_and_stays_as_it_is(central: str) -> No
     there = Tree(name="site")
     Tree.objects.using(central).create(id=there.id, name="central")
     feed = Feed().insert(Tree(name="other"), there)
-    with swallowing(central, "zoo_tree", "UPDATE", "NEW.name = 'site'"):
+    adopting = override_settings(SOCKSTREAM={"MODELS": ["zoo"], "ADOPT": True})
+    with adopting, swallowing(central, "zoo_tree", "UPDATE", "NEW.name = 'site'"):
         with pytest.raises(Stopped) as stopped:
             feed.applier(central).apply([feed.batch()])
         assert refused(stopped.value, there, "zoo.tree", 2)
@@ -155,7 +156,8 @@ def test_a_row_that_came_and_went_and_was_there_before(central: str) -> None:
     Tree.objects.using(central).create(id=passing.id, name="keep")
     feed = Feed().insert(Tree(name="other"), passing).delete(passing)
     batch, trigger = feed.batch(), swallowing(central, "zoo_tree", "DELETE", "OLD.name = 'keep'")
-    with trigger, pytest.raises(Stopped) as stopped:
+    adopting = override_settings(SOCKSTREAM={"MODELS": ["zoo"], "ADOPT": True})
+    with adopting, trigger, pytest.raises(Stopped) as stopped:
         feed.applier(central).apply([batch])
     assert (stopped.value.error.code, stopped.value.key) == ("record-refused", str(passing.id))
 

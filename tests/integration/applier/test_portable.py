@@ -11,10 +11,10 @@ from django.db import IntegrityError, connections, models, transaction
 
 from sockstream.receiver.applying.parts import Header, Part
 from sockstream.receiver.applying.plans import compile_plan
+from sockstream.receiver.applying.tables.claims import Claims
 from sockstream.receiver.applying.tables.effects import Meetings
 from sockstream.receiver.applying.tables.holdings import Holdings
 from sockstream.receiver.applying.tables.memory import Memory
-from sockstream.receiver.applying.tables.owners import Owners
 from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.rows import describe
 from sockstream.wire.records import DELETE, INSERT, UPDATE, Layout, segments
@@ -37,7 +37,9 @@ def writer_of(using: str) -> Writer:
     """A writer without a stream."""
     writer = Writer("site", "stream", using)
     writer.holdings = _NoHoldings("site", "stream", using)
-    writer._owners = _NoOwners("site", "stream", using, Memory())
+    writer._claims = _NoClaims(
+        "site", "stream", using, Memory(), writer.holdings, writer._references
+    )
     return writer
 
 
@@ -53,9 +55,26 @@ def write(feed: Feed, using: str, writer: Writer | None = None) -> Meetings:
         )
 
 
-class _NoOwners(Owners):
-    def claim(self, plan: object) -> None:
-        """Everybody may write here."""
+class _NoClaims(Claims):
+    """Everybody may write here."""
+
+    def claim(self, *_: object) -> None:
+        pass
+
+    def require_meaning(self, *_: object) -> None:
+        pass
+
+    def expect(self, *_: object) -> None:
+        pass
+
+    def share(self, *_: object) -> None:
+        pass
+
+    def judge(self, *_: object) -> int:
+        return 0
+
+    def kept_by_others(self, *_: object) -> set[Any]:
+        return set()
 
 
 class _NoHoldings(Holdings):

@@ -210,6 +210,7 @@ def test_a_claim_that_was_rolled_back_is_none(central: str) -> None:
     assert stopped.value.error.code == "key-collision"
 
 
+@override_settings(SOCKSTREAM={"MODELS": ["zoo"], "ADOPT": True})
 @pytest.mark.parametrize("beside", [0, 500], ids=["few", "many"])
 def test_meetings_are_counted_and_made_right(beside: int, central: str) -> None:
     there, lacking = Parameter(name="there", value="site"), Parameter(name="lacking", value="site")

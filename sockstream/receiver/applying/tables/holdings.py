@@ -73,6 +73,14 @@ class Holdings:
         common = holding.pk, holding.generation
         self._dialect.add_held(cursor, _TABLE, common, names, packed, all_new=all_new)
 
+    def count(self, label: str, names: Sequence[str], cursor: CursorWrapper) -> int:
+        """How many of the rows with these names (see `stored_names`) the stream has brought."""
+        return self._dialect.count_held(cursor, _TABLE, self.id_of(label), names)
+
+    def held(self, label: str, names: Sequence[str], cursor: CursorWrapper) -> set[str]:
+        """The names of those of the rows that the stream has brought."""
+        return self._dialect.held(cursor, _TABLE, self.id_of(label), names)
+
     def remove(self, row: Row, keys: Sequence[Any], cursor: CursorWrapper) -> None:
         """Rows with these keys are gone."""
         if keys:

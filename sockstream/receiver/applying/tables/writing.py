@@ -9,6 +9,8 @@ back with the numbers that they had, so that what points to them need not come a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, connections, transaction
@@ -19,13 +21,13 @@ from sockstream.receiver.applying.plans import IN_DATABASE, Plan
 from sockstream.receiver.dialects import dialect
 from sockstream.wire.records import BEGIN, LOAD
 
+from .claims import Claims, Unexpected
 from .constraints import Broken, find_pointing
 from .effects import Effect, Meetings, Table
 from .holdings import Holdings
 from .making_way import Contests
 from .memory import Memory
 from .numbers import Numbers
-from .owners import Owners
 from .reduce import Net, reduce
 from .references import References
 
@@ -35,6 +37,15 @@ _MANY = 200
 
 IsParked = Callable[[str, Sequence[Any]], bool]
 """Whether the row of a model with a key of these parts has parked records."""
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How some records are written: see `Writer.write` and `Effect`."""
+
+    draws: bool
+    last: bool
+    quick: bool
 
 
 class Writer:
@@ -48,9 +59,9 @@ class Writer:
         self._is_parked = is_parked or (lambda label, key: False)
         self.holdings = Holdings(source, stream, using, self._memory)
         self._contests = Contests()
-        self._owners = Owners(source, stream, using, self._memory)
         self._numbers = Numbers(self.holdings, using, self._memory)
         self._references = References(using, self._memory, self._numbers)
+        self._claims = Claims(source, stream, using, self._memory, self.holdings, self._references)
 
     def forget(self) -> None:
         """The transaction, or a part of it, was rolled back, or nobody knows: look again."""
@@ -77,11 +88,20 @@ class Writer:
                 return found
         return None
 
-    def write(self, parts: Iterable[Part], *, whole: bool = False, last: bool = False) -> Meetings:
+    def write(
+        self,
+        parts: Iterable[Part],
+        *,
+        whole: bool = False,
+        last: bool = False,
+        quick: bool = False,
+    ) -> Meetings:
         """Write the records in the caller's transaction, which is to end with `finish`.
 
         `whole`: a row may only point to what is there when they are written. `last`: nothing else
-        is written in the transaction. Raises Refusal, or the errors of Django's databases.
+        is written in the transaction. `quick`: take central's rows for what the site's records
+        expect, and refuse if they are not. Raises Refusal, RecordFault, or the errors of Django's
+        databases.
         """
         meetings = Meetings()
         coming = list(runs(parts))
@@ -91,52 +111,76 @@ class Writer:
                     self._mark(run[0], cursor)
                 else:
                     ends = last and number == len(coming)
-                    meetings.add(self._write(run, cursor, draws=not whole, last=ends))
+                    how = _How(draws=not whole, last=ends, quick=quick)
+                    meetings.add(self._write(run, cursor, how))
         return meetings
 
-    def _write(
-        self, run: Sequence[Part], cursor: CursorWrapper, *, draws: bool, last: bool
-    ) -> Meetings:
+    def _write(self, run: Sequence[Part], cursor: CursorWrapper, how: _How) -> Meetings:
         tables = self._reduced(run)
+        self._claims.share(tables, cursor)
+        for table in tables.values():
+            self._claims.require_meaning(table, run)
         loading = [table.plan for label, table in tables.items() if self.holdings.loads(label)]
         if not (loading or any(map(self.holdings.waits, tables))):
-            return self._write_new(tables, cursor, draws=draws, last=last)
+            return self._write_new(tables, run, cursor, how)
+        self._claims.judge(tables, run, cursor)
+        effect = partial(self._effect, tables, cursor, draws=how.draws)
         try:
             with transaction.atomic(using=self._using):
-                self._effect(tables, cursor, draws=draws).write()
+                effect().write()
         except IntegrityError:
             self.forget()
             for plan in loading:
                 if not self._takes_along(plan.row.model):
                     self._sweep(plan, cursor)
-            self._effect(tables, cursor, draws=draws).write()
+            effect().write()
         return Meetings()  # what central should have had is not known before the snapshot's end
 
     def _write_new(
-        self, tables: dict[str, Table], cursor: CursorWrapper, *, draws: bool, last: bool
+        self, tables: dict[str, Table], run: Sequence[Part], cursor: CursorWrapper, how: _How
     ) -> Meetings:
-        """Many at once are written in a savepoint: what a site inserts is new at central too, but
-        for rare exceptions, and unique values are rarely swapped. Both are looked for only if the
-        database refuses the rows. Of few, the caller tries smaller parts or the same again."""
+        """Many at once are written in a savepoint: what a site inserts is new at central too, what
+        it changes is its own, and unique values are rarely swapped. All that is looked for only if
+        it is not so. Of few, the caller tries smaller parts or the same again."""
         count = sum(len(table.net.last) for table in tables.values())
         if count < _MANY:
+            write = self._as_expected if how.quick else partial(self._carefully, run=run)
             try:
-                return self._effect(tables, cursor, draws=draws, last=last).write()
+                return write(tables, cursor, how=how)
             except IntegrityError:
                 if count > 1:
                     self._contests.suspect(table.plan for table in tables.values())
                 raise
-        all_new = dialect(self._using).inserts_new
+        all_new = dialect(self._using).inserts_new and not any(map(self._claims.is_shared, tables))
         try:
             with transaction.atomic(using=self._using):
-                effect = self._effect(tables, cursor, draws=draws, all_new=all_new, last=last)
-                return effect.write()
+                return self._as_expected(tables, cursor, how, all_new=all_new)
+        except Unexpected:
+            self.forget()
         except IntegrityError:
             self.forget()
             contested = self._contests.suspect(table.plan for table in tables.values())
             if not (contested or all_new):
                 raise
-        return self._effect(tables, cursor, draws=draws, last=last).write()
+        return self._carefully(tables, cursor, how, run)
+
+    def _as_expected(
+        self, tables: dict[str, Table], cursor: CursorWrapper, how: _How, *, all_new: bool = False
+    ) -> Meetings:
+        self._claims.expect(tables, cursor)
+        effect = self._effect(tables, cursor, draws=how.draws, last=how.last, all_new=all_new)
+        meetings = effect.write()
+        if meetings.inserts_met:
+            raise Unexpected
+        return meetings
+
+    def _carefully(
+        self, tables: dict[str, Table], cursor: CursorWrapper, how: _How, run: Sequence[Part]
+    ) -> Meetings:
+        equal = self._claims.judge(tables, run, cursor)
+        meetings = self._effect(tables, cursor, draws=how.draws, last=how.last).write()
+        meetings.inserts_met -= equal
+        return meetings
 
     def _takes_along(self, model: Any) -> bool:
         """Whether the database takes away, with the model's rows, what the snapshot may not bring
@@ -147,7 +191,7 @@ class Writer:
     def _mark(self, mark: Part, cursor: CursorWrapper) -> None:
         [(op, index, _)] = mark.records
         plan = mark.header.plan(index)
-        self._owners.claim(plan)
+        self._claims.claim(plan)
         if op == BEGIN:
             self.holdings.begin(plan.label)
         elif op == LOAD:
@@ -160,10 +204,12 @@ class Writer:
         """Delete the stream's rows that the snapshot has not brought, if none of it is parked."""
         effect = self._effect({}, cursor)
         while stale := self.holdings.take_stale(plan.row, cursor):
-            spared = [key for key in stale if self._is_parked(plan.label, key)]
-            single = plan.key_width == 1
-            self.holdings.add(plan.row, [k[0] if single else k for k in spared], cursor)
-            if gone := [key for key in stale if not self._is_parked(plan.label, key)]:
+            parked = [key for key in stale if self._is_parked(plan.label, key)]
+            self.holdings.add(plan.row, _named(plan, parked), cursor)
+            staying = self._claims.kept_by_others(plan, _named(plan, stale))
+            staying.update(_named(plan, parked))
+            named = zip(stale, _named(plan, stale), strict=True)
+            if gone := [key for key, name in named if name not in staying]:
                 effect.delete(plan, gone)
 
     def _effect(
@@ -202,5 +248,10 @@ class Writer:
         return tables
 
     def _table(self, plan: Plan) -> Table:
-        self._owners.claim(plan)
+        self._claims.claim(plan)
         return Table(plan, Net(plan.key_width, plan.nested))
+
+
+def _named(plan: Plan, keys: Iterable[Sequence[Any]]) -> list[Any]:
+    """Keys by their parts as reduce.Net has them."""
+    return [key[0] if plan.key_width == 1 else key for key in keys]
