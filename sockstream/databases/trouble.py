@@ -66,6 +66,8 @@ _MYSQL = {
     # The client's own: no connection, or no longer.
     **dict.fromkeys((2001, 2002, 2003, 2005, 2006, 2012, 2013, 2014, 2026, 2027, 2055), AWAY),
 }
+# PostgreSQL's syntax error: what hstore says of a text that it cannot read.
+_MALFORMED = "42601"
 # A table, a column or a right is missing.
 _MYSQL_TABLES = {1054, 1064, 1142, 1143, 1146, 1227, 1305, 1356, 1370, 1449, 1932}
 # The connection is lost, which may be the second thing that went wrong.
@@ -116,7 +118,7 @@ def is_about_a_table(error: BaseException) -> bool:
     """Whether the database misses a table or a column, or a right to it: not because of a value."""
     driver, said = _said_by(error)
     if driver is _of_postgresql and said is not None:
-        return str(said).startswith("42")
+        return str(said).startswith("42") and said != _MALFORMED
     if driver is _of_mysql and said is not None:
         return said in _MYSQL_TABLES
     return isinstance(error, OperationalError)

@@ -317,9 +317,13 @@ class Applier:
 
     def _refuse_broken(self, parts: Sequence[Part]) -> None:
         labels = set(self._open_labels).union(*(part.layouts for part in parts))
-        broken = self._writer.broken() or find_broken(sorted(labels), self._allowed, self.using)
+        broken = (
+            self._writer.broken()
+            or self._writer.broken(deleted=True, constrained=True)
+            or find_broken(sorted(labels), self._allowed, self.using)
+        )
         if broken is not None:
-            raise broken.fault(parts) from broken.refusal()
+            raise broken.fault(parts, self._allowed)
 
     def _stopped(self, fault: RecordFault) -> Stopped:
         error = blame(fault)

@@ -27,6 +27,7 @@ __all__ = [
 
 _PARKED = ("missing-reference", "record-refused")
 _SHOWN = 200
+_WORDS = 2_000
 _MEND = "Mend the cause at central; the stream then goes on by itself"
 
 
@@ -58,8 +59,8 @@ class RecordFault(Exception):
 
     def __init__(self, model: str, key: str, seq: int) -> None:
         super().__init__(f"{model} {key} (seq {seq})")
-        self.model = model
-        self.key = key
+        self.model = printable(model)
+        self.key = printable(key)
         self.seq = seq
 
 
@@ -71,7 +72,9 @@ BLAMED = (Refusal, DatabaseError, OverflowError, ValueError, TypeError)
 def transient(error: BaseException) -> WireError | None:
     """The error to tell the site if the database only failed for now; None if a record did it."""
     found = trouble(error)
-    return WireError(found.code, f"Central's database: {found.words}") if found else None
+    if found is None:
+        return None
+    return WireError(found.code, printable(f"Central's database: {found.words}", _WORDS))
 
 
 def can_be_parked(error: BaseException) -> bool:
@@ -93,17 +96,30 @@ def blame(fault: RecordFault) -> WireError:
         code, words, mend = met.code, met.words, met.mend
     elif met is not None:
         words = f"Central's database refuses {fault.model} {fault.key}: {words_of(met)}"
+    words, mend = printable(words, _WORDS), printable(mend, _WORDS)
     return WireError(code, words, mend, fault.seq, model=fault.model, key=fault.key)
 
 
 def shown(key: Sequence[Any]) -> str:
     """A key for people to read: the parts of its wire value, comma-separated."""
-    return ", ".join(_part(value) for value in key)[:_SHOWN]
+    return printable(", ".join(_part(value) for value in key))
 
 
 def _part(value: Any) -> str:
     if isinstance(value, bytes):
-        return str(UUID(bytes=value)) if len(value) == 16 else value.hex()
+        return str(UUID(bytes=value)) if len(value) == 16 else value[:_SHOWN].hex()
     if isinstance(value, list | tuple):
         return f"({shown(value)})"
-    return str(value)
+    return value[: _SHOWN + 1] if isinstance(value, str) else str(value)
+
+
+def printable(text: str, most: int = _SHOWN) -> str:
+    """Text that every database stores and every line can show: cut, and odd characters escaped."""
+    cut = text[:most]
+    if not cut.isprintable():
+        cut = "".join(char if char.isprintable() else _escaped(char) for char in cut)
+    return cut if len(cut) <= most and len(text) <= most else f"{cut[: most - 1]}…"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()

@@ -11,11 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
 from sockstream.exceptions import Refusal
-from sockstream.receiver.applying.faults import blame, can_be_parked
+from sockstream.receiver.applying.faults import BLAMED, blame, can_be_parked, transient
 from sockstream.receiver.applying.halving import Write, fault_of, write_halving
 from sockstream.receiver.applying.parts import Headers, Part
 from sockstream.receiver.applying.plans import Plan
@@ -149,7 +150,7 @@ class Parking:
             names=packed_names(names),
             cause=behind.cause,
             behind=behind.seq,
-            absent=op == INSERT or (op == SAVE and not is_there(plan, values, self._using)),
+            absent=op == INSERT or (op == SAVE and self._is_absent(plan, values)),
             code=error.code,
             error=error.words,
             parked_at=timezone.now(),
@@ -159,6 +160,16 @@ class Parking:
         self._count += 1
         self._rows.add(fault.model, names, fault.seq, absent=parked.absent)
         self._fresh.append((part, parked))
+
+    def _is_absent(self, plan: Plan, values: Sequence[Any]) -> bool:
+        """Whether central lacks the row of a record that it cannot write."""
+        try:
+            with transaction.atomic(using=self._using):
+                return not is_there(plan, values, self._using)
+        except BLAMED as error:
+            if transient(error):
+                raise
+            return True  # a key that the database cannot read is no row's
 
     def is_parked(self, label: str, key: Sequence[Any]) -> bool:
         """Whether the row has parked records, and so stays as it is until they are applied."""

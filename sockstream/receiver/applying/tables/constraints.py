@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -29,7 +30,7 @@ class Broken:
     missing: str
 
     def refusal(self) -> Refusal:
-        """The reason to give."""
+        """The reason to give if the row was written."""
         return Refusal(
             "missing-reference",
             f"{self.field!r} of {self.model} {self.key} points to {self.target} {self.missing}, "
@@ -37,8 +38,22 @@ class Broken:
             f"Let the site send {self.target} too",
         )
 
-    def fault(self, parts: Sequence[Part]) -> RecordFault:
-        """The record that wrote the row, or else the one that deleted what it points to."""
+    def refused_delete(self) -> Refusal:
+        """The reason to give if what the row points to was deleted."""
+        return Refusal(
+            "record-refused",
+            f"{self.target} {self.missing} cannot be deleted: central's {self.model} {self.key} "
+            f"still points to it by {self.field!r}",
+            f"Change or delete that row of {self.model} at central; "
+            "the stream then goes on by itself",
+        )
+
+    def fault(self, parts: Sequence[Part], allowed: Collection[str]) -> RecordFault:
+        """The record that wrote the row, or else the one that deleted what it points to.
+
+        Its cause is the reason. `allowed` are the models that sites send: a row of another one is
+        central's own, so that only a delete can be at fault.
+        """
         for part in reversed(parts):
             for at in reversed(range(len(part.records))):
                 found = fault_of(part, at)
@@ -46,8 +61,13 @@ class Broken:
                 if (found.model, found.key) == (
                     (self.target, self.missing) if gone else (self.model, self.key)
                 ):
+                    found.__cause__ = self.refused_delete() if gone else self.refusal()
                     return found
-        return RecordFault(self.model, self.key, parts[-1].first_seq + len(parts[-1].records) - 1)
+        own = self.model not in allowed
+        named = (self.target, self.missing) if own else (self.model, self.key)
+        found = RecordFault(*named, parts[-1].first_seq + len(parts[-1].records) - 1)
+        found.__cause__ = self.refused_delete() if own else self.refusal()
+        return found
 
 
 def find_broken(labels: Iterable[str], allowed: Any, using: str) -> Broken | None:
@@ -63,12 +83,15 @@ def find_broken(labels: Iterable[str], allowed: Any, using: str) -> Broken | Non
     return None
 
 
-def find_pointing(row: Row, keys: Mapping[int, Sequence[Any]], using: str) -> Broken | None:
+def find_pointing(
+    row: Row, keys: Mapping[int, Sequence[Any]], using: str, *, constrained: bool = False
+) -> Broken | None:
     """A row that points to one of those with these local primary keys, which are not there.
 
-    `keys` has the key of each by its parts. Foreign keys without a constraint count too.
+    `keys` has the key of each by its parts. Unless only what is `constrained` is asked for, foreign
+    keys without a constraint count too.
     """
-    for f in _references(row.model):
+    for f in foreign_keys(row.model) if constrained else _references(row.model):
         by_number = f.target_field.primary_key and f.target_field.model is row.model
         if not (by_number and router.allow_migrate_model(using, f.model)):
             continue
@@ -81,7 +104,7 @@ def find_pointing(row: Row, keys: Mapping[int, Sequence[Any]], using: str) -> Br
             parts = zip(found[1:], child.key, strict=True)
             return Broken(
                 model=child.label,
-                key=", ".join(_shown(value, column.field) for value, column in parts),
+                key=", ".join(stored_shown(value, column.field) for value, column in parts),
                 field=f.name,
                 target=row.label,
                 missing=shown(keys[found[0]]),
@@ -118,19 +141,23 @@ def _broken(f: Any, using: str) -> Broken | None:
         found = cursor.fetchone()
     if found is None:
         return None
-    parts = [_shown(value, column.field) for value, column in zip(found[1:], row.key, strict=True)]
+    parts = [
+        stored_shown(value, column.field) for value, column in zip(found[1:], row.key, strict=True)
+    ]
     return Broken(
         model=row.label,
         key=", ".join(parts),
         field=f.name,
         target=target.model._meta.label_lower,
-        missing=_shown(found[0], target),
+        missing=stored_shown(found[0], target),
     )
 
 
-def _shown(value: Any, f: Any) -> str:
+def stored_shown(value: Any, f: Any) -> str:
+    """A stored value as `shown` gives it when it comes on the wire."""
     while f.remote_field:
         f = f.target_field
-    if isinstance(f, models.UUIDField):
-        return str(value if isinstance(value, UUID) else UUID(value))
-    return str(value)
+    if isinstance(value, str) and isinstance(f, models.UUIDField):
+        with suppress(ValueError):  # SQLite stores any text there
+            value = UUID(value)
+    return shown([str(value) if isinstance(value, UUID) else value])

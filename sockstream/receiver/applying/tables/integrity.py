@@ -12,7 +12,6 @@ from typing import Any
 
 from django.db import connections, router
 
-from sockstream.exceptions import Refusal
 from sockstream.receiver.applying.faults import shown
 from sockstream.receiver.applying.halving import Write
 from sockstream.receiver.applying.parts import Part
@@ -21,7 +20,7 @@ from sockstream.receiver.dialects import Shape, Statements, dialect, statements
 from sockstream.rows import Column, Kind, describe
 from sockstream.wire.records import BEGIN, DELETE
 
-from .constraints import Broken, foreign_keys
+from .constraints import Broken, foreign_keys, stored_shown
 from .effects import Meetings
 from .holdings import Holdings
 from .references import References
@@ -116,11 +115,13 @@ def _require_no_children(
             found = _children(using, f).find(cursor, [[key for _, key in there]])
         for (values, _), child in zip(there, found, strict=True):
             if child is not None:
-                raise Refusal(
-                    "record-refused",
-                    f"{plan.label} {shown(values)} cannot be deleted: central has rows of "
-                    f"{f.model._meta.label_lower} whose {f.name!r} points to it",
-                )
+                raise Broken(
+                    model=f.model._meta.label_lower,
+                    key=stored_shown(child, describe(f.model).key[0].field),
+                    field=f.name,
+                    target=plan.label,
+                    missing=shown(values),
+                ).refused_delete()
 
 
 def _pointing_to(plan: Plan, using: str) -> Iterator[Any]:

@@ -77,14 +77,16 @@ class Writer:
             raise broken.refusal()
         self._numbers.clear()
 
-    def broken(self, *, deleted: bool = False) -> Broken | None:
+    def broken(self, *, deleted: bool = False, constrained: bool = False) -> Broken | None:
         """A row that points to one that has not come.
 
         With `deleted`, also one that points to a row that was deleted: it may come again after a
-        cut. At an end it does not, and without a constraint that is as it stands at the site.
+        cut. At an end it does not, and where no foreign key is `constrained` that is as it stands
+        at the site.
         """
         for row, keys in self._numbers.open(deleted=deleted):
-            if (found := find_pointing(row, keys, self._using)) is not None:
+            found = find_pointing(row, keys, self._using, constrained=constrained)
+            if found is not None:
                 return found
         return None
 

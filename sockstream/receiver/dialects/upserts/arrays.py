@@ -131,8 +131,9 @@ def _hstore(value: Any) -> str:
     )
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+def _quoted(value: Any) -> str:
+    """Raw text, or a value of another type than the column's, whose text PostgreSQL may refuse."""
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
