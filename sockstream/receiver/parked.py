@@ -200,7 +200,8 @@ def _with_dependents(offset: Offset, ids: Collection[int] | None, using: str) ->
 def _holding(offset: Offset, using: str) -> Iterator[Offset]:
     """A transaction with the stream's offset locked. Raises SockstreamError for what goes wrong."""
     try:
-        with transaction.atomic(using=using):
+        strict = dialect(using).strict(connections[using])
+        with strict, transaction.atomic(using=using):
             wait_for_locks(using)
             mine = Offset.objects.using(using).filter(pk=offset.pk)
             mine.update(parked_changes=F("parked_changes"))  # a write locks it on any database

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"receiver/applying/parking", "receiver/applying/tables"}
     | {"receiver/dialects", "receiver/models", "receiver/signals"},
     "receiver/applying/parking": {"exceptions", "rows", "wire"}
-    | {"receiver/applying", "receiver/applying/tables", "receiver/models"},
+    | {"receiver/applying", "receiver/applying/tables", "receiver/dialects", "receiver/models"},
     "receiver/applying/tables": {"conf", "exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/dialects", "receiver/models"},
     "receiver/dialects": {"exceptions", "rows"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -47,6 +48,15 @@ class Dialect:
 
     def prepare(self, cursor: CursorWrapper) -> None:
         """A connection is used for applying for the first time."""
+
+    @contextmanager
+    def strict(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        """For a session of the application: a value that does not fit is refused meanwhile."""
+        yield
+
+    def most_bytes(self, cursor: CursorWrapper) -> int | None:
+        """The largest statement that the database accepts, in bytes; None if there is no limit."""
+        return None
 
     def defer_constraints(self, cursor: CursorWrapper) -> None:
         """In a transaction: look at what can be put off when it ends."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
+
 from .base import Dialect
-from .upserts.mysql import MySQLStatements
+from .upserts.mysql import MySQLStatements, max_packet
 
 _ADD_HELD = (
     "INSERT INTO {0} (holding, generation, name, `key`) VALUES (%s, %s, %s, %s) "
@@ -17,6 +24,12 @@ _EFFECTS = (
     "AND delete_rule IN ('CASCADE', 'SET NULL', 'SET DEFAULT')"
 )
 
+# Without the first, a value that does not fit is cut, and without the second the key 0 becomes the
+# next number.
+_STRICT = (
+    "SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES,NO_AUTO_VALUE_ON_ZERO')"
+)
+
 
 class MySQL(Dialect):
     """MySQL and MariaDB, with mysqlclient or PyMySQL."""
@@ -26,3 +39,25 @@ class MySQL(Dialect):
     add_held_sql = _ADD_HELD
     effects_sql = _EFFECTS
     puts_off_constraints = False
+
+    def prepare(self, cursor: CursorWrapper) -> None:
+        cursor.execute(_STRICT)
+
+    @contextmanager
+    def strict(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT @@SESSION.sql_mode")
+            [before] = cursor.fetchone()
+            cursor.execute(_STRICT)
+        try:
+            yield
+        finally:
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SET SESSION sql_mode = %s", [before])
+            except Error:
+                # Nobody knows its mode, and a new one has the application's.
+                connection.close()
+
+    def most_bytes(self, cursor: CursorWrapper) -> int:
+        return max_packet(cursor)

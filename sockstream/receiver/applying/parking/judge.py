@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
@@ -22,6 +22,7 @@ from sockstream.receiver.applying.parts import Headers, Part
 from sockstream.receiver.applying.plans import Plan
 from sockstream.receiver.applying.tables.effects import Meetings
 from sockstream.receiver.applying.tables.integrity import is_there
+from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import Cause, Offset, Parked
 from sockstream.wire.digest import ZERO, extend
 from sockstream.wire.errors import WireError
@@ -30,6 +31,7 @@ from sockstream.wire.records import BEGIN, INSERT, SAVE, Batch, BatchBuilder, Se
 from .rows import Behind, ParkedRows, names_of, packed_names, unpacked_names
 
 _AT_ONCE = 100
+_LARGE = 100_000  # bytes
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -205,13 +207,34 @@ class Parking:
         return taken
 
     def keep(self) -> int:
-        """Store what was set aside, in the transaction at work; returns how many records."""
+        """Store what was set aside, in the transaction at work; returns how many records.
+
+        Raises RecordFault for one that the database has no room for in a statement.
+        """
+        self._require_room()
         kept = self.take()
         if kept:
-            Parked.objects.using(self._using).bulk_create(kept, batch_size=_AT_ONCE)
+            for some in _in_pieces(kept):
+                Parked.objects.using(self._using).bulk_create(some)
             self.labels.update(parked.model for parked in kept)
             self._told += [(p.seq, p.model, p.key, p.error) for p in kept]
         return len(kept)
+
+    def _require_room(self) -> None:
+        large = [fresh for fresh in self._fresh if _size(fresh[1]) > _LARGE]
+        if not large:
+            return
+        with connections[self._using].cursor() as cursor:
+            most = dialect(self._using).most_bytes(cursor)
+        for part, parked in large:
+            # A driver may write two bytes for each.
+            if most is not None and 2 * _size(parked) > most:
+                raise fault_of(part) from Refusal(
+                    "record-too-large",
+                    f"It cannot be applied ({parked.error}), and is too large to be parked: "
+                    f"central's database accepts statements of {most:,} bytes",
+                    "Mend the cause, or raise the limit of central's database",
+                )
 
     def release(self, applied: Collection[Parked]) -> None:
         """These records, which the transaction had stored, are applied after all."""
@@ -226,6 +249,24 @@ class Parking:
         for seq, model, key, words in self._told:
             logger.warning("%s: parked %d (%s, key %s): %s", self._name, seq, model, key, words)
         self._told.clear()
+
+
+def _size(parked: Parked) -> int:
+    return len(parked.record) + len(parked.layout) + len(parked.names)
+
+
+def _in_pieces(kept: Sequence[Parked]) -> Iterator[list[Parked]]:
+    """Some at a time, for statements of a moderate size; a large one alone."""
+    piece: list[Parked] = []
+    size = 0
+    for parked in kept:
+        if piece and (len(piece) == _AT_ONCE or size + _size(parked) > _LARGE):
+            yield piece
+            piece, size = [], 0
+        piece.append(parked)
+        size += _size(parked)
+    if piece:
+        yield piece
 
 
 def of_stream(offset: Offset, using: str) -> QuerySet[Parked]:

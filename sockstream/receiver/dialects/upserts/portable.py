@@ -13,7 +13,7 @@ from sockstream.rows import Kind
 from . import forms
 from .base import Shape, Statements, Values
 
-_AT_ONCE = 500
+AT_ONCE = 500
 _ALTERNATIVES = 200
 
 
@@ -53,16 +53,20 @@ class PortableStatements(Statements):
         found = self.find(cursor, columns[: len(self.keys)])
         rows = zip(*self.encoded(columns), strict=True)
         missing = [row for row, there in zip(rows, found, strict=True) if there is None]
-        return execute_many(cursor, self._insert, missing)
+        return self.run_many(cursor, self._insert, missing)
 
     def update(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         width = len(self.keys)
         encoded = self.encoded(columns)
         rows = list(zip(*encoded[width:], *encoded[:width], strict=True))
-        return execute_many(cursor, self._update, rows)
+        return self.run_many(cursor, self._update, rows)
 
     def delete(self, cursor: CursorWrapper, keys: Sequence[Values]) -> int:
-        return execute_many(cursor, self._delete, list(zip(*self.encoded(keys), strict=True)))
+        return self.run_many(cursor, self._delete, list(zip(*self.encoded(keys), strict=True)))
+
+    def run_many(self, cursor: CursorWrapper, sql: str, rows: list[Any]) -> int:
+        """Execute `sql` for each row; returns the number of rows that it met."""
+        return execute_many(cursor, sql, rows)
 
     def find(self, cursor: CursorWrapper, keys: Sequence[Values]) -> list[Any]:
         encoded = self.encoded(keys)
@@ -106,8 +110,8 @@ class PortableStatements(Statements):
         select = f"SELECT {key}, {self.wanted} FROM {self.table} WHERE {key} IN "
         comparable = _COMPARED[self.shape.keys[0].kind]
         found: dict[Any, Any] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            part = keys[start : start + _AT_ONCE]
+        for start in range(0, len(keys), AT_ONCE):
+            part = keys[start : start + AT_ONCE]
             cursor.execute(f"{select}({', '.join(['%s'] * len(part))})", part)
             found.update((comparable(name), value) for name, value in cursor.fetchall())
         return [found.get(comparable(name)) for name in keys]
@@ -131,4 +135,4 @@ def execute_many(cursor: CursorWrapper, sql: str, rows: list[Any]) -> int:
 def most_rows(cursor: CursorWrapper, width: int) -> int:
     """How many rows of so many values one statement may be given."""
     most = cursor.db.features.max_query_params
-    return max(most // width, 1) if most else _AT_ONCE
+    return max(most // width, 1) if most else AT_ONCE
