@@ -42,7 +42,7 @@ def test_a_row_may_have_any_key(maria: str) -> None:
 
 def test_names_that_were_noted_as_native_uuids_stay(maria: str) -> None:
     """As an older version made the column, where MariaDB has such a type."""
-    call_command("migrate", "sockstream_receiver", "0006", database=maria, verbosity=0)
+    call_command("migrate", "sockstream_receiver", "0007", database=maria, verbosity=0)
     name = UUID("3abf8ddd-0000-7000-8000-00000000000a")
     table = HeldRow._meta.db_table
     with connections[maria].cursor() as cursor:
