@@ -10,6 +10,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from .databases import queries
 from .exceptions import ConfigError, SockstreamError
 
 UNFINISHED = (
@@ -31,7 +32,8 @@ class SockstreamCommand(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            self.run(options)
+            with queries.not_kept():
+                self.run(options)
         except SockstreamError as error:
             raise CommandError(str(error)) from error
 
