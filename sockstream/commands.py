@@ -12,6 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 
 from .databases import queries
 from .exceptions import ConfigError, SockstreamError
+from .process import open_missing_outputs
 
 UNFINISHED = (
     "A snapshot was begun and has not ended, and what was written since waits for it. "
@@ -29,6 +30,10 @@ class SockstreamCommand(BaseCommand):
     """
 
     requires_system_checks = ()
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        open_missing_outputs()
+        super().__init__(*args, **options)
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

@@ -121,22 +121,69 @@ def hangups() -> Iterator[Hangup]:
         hangup.close()
 
 
+def ignore_hangups(command: str) -> None:
+    """If this process runs `command`, ignore SIGHUP until that listens to it with `hangups`.
+
+    Python itself would end. Nothing is missed: the command reads its files after this.
+    """
+    if sys.argv[1:2] == [command] and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def open_missing_outputs() -> None:
+    """Give a process that was started with a closed stdout or stderr one that keeps nothing.
+
+    Python has None in their place, and the next file that is opened would take their numbers.
+    """
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            _occupy(number)
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
+def _occupy(number: int) -> None:
+    try:
+        os.fstat(number)
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        if nothing != number:
+            os.dup2(nothing, number)
+            os.close(nothing)
+
+
 class _Lines(logging.StreamHandler[TextIO]):
     """The handler that `start_logging` adds, told apart from those of LOGGING by its type."""
+
+
+_level_of_ours = logging.NOTSET
 
 
 def start_logging(verbosity: int, stream: TextIO | None = None) -> None:
     """Write the lines of the logger `sockstream` to `stream` (default: stderr).
 
-    A project that gives this logger handlers of its own in LOGGING keeps those alone.
+    LOGGING wins. If it gives handlers to this logger, or to the root logger, the lines go there
+    alone. If it gives a level to this logger, or handlers to the root logger, then its levels
+    count, and `verbosity` does not.
     """
-    logger = logging.getLogger("sockstream")
-    logger.setLevel(_LEVELS[min(verbosity, 2)])
+    global _level_of_ours
+    logger, root = logging.getLogger("sockstream"), logging.getLogger()
+    _stop_ours(logger)
+    if logger.level == logging.NOTSET and not root.handlers:
+        _level_of_ours = _LEVELS[min(verbosity, 2)]
+        logger.setLevel(_level_of_ours)
+    if not logger.hasHandlers():
+        handler = _Lines(stream or sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def _stop_ours(logger: logging.Logger) -> None:
+    """Undo what an earlier command of this process did to the logger."""
+    global _level_of_ours
     for ours in [known for known in logger.handlers if isinstance(known, _Lines)]:
         logger.removeHandler(ours)
-    if logger.handlers:
-        return
-    handler = _Lines(stream or sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    logger.propagate = False
+        logger.propagate = True
+    if _level_of_ours and logger.level == _level_of_ours:
+        logger.setLevel(logging.NOTSET)
+    _level_of_ours = logging.NOTSET

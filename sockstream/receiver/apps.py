@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.core import checks as django_checks
+
+from sockstream.process import ignore_hangups
 
 
 class ReceiverConfig(AppConfig):
@@ -13,6 +17,11 @@ class ReceiverConfig(AppConfig):
     label = "sockstream_receiver"
     verbose_name = "sockstream receiver"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Before the models are imported, which takes most of the time until the command runs.
+        ignore_hangups("oplog_receive")
 
     def ready(self) -> None:
         from . import checks

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.apps import AppConfig
 from django.core import checks as django_checks
 from django.db.models.signals import post_migrate, pre_migrate
+
+from sockstream.process import ignore_hangups
 
 
 class SenderConfig(AppConfig):
@@ -14,6 +18,11 @@ class SenderConfig(AppConfig):
     label = "sockstream_sender"
     verbose_name = "sockstream sender"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        # Before the models are imported, which takes most of the time until the command runs.
+        ignore_hangups("oplog_send")
 
     def ready(self) -> None:
         from . import capture, checks

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "certs": {"exceptions"},
     "cli": {"certs", "exceptions"},
-    "commands": {"databases", "exceptions"},
+    "commands": {"databases", "exceptions", "process"},
     "conf": {"exceptions"},
     "databases": {"conf", "exceptions"},
     "exceptions": set(),
