@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks
 from django.db import DEFAULT_DB_ALIAS, connections, router
 
+from sockstream import tls
 from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
 from sockstream.rows import captured_models, describe, shared_models
 
 from .dialects import dialect
 from .models import Offset
+
+_REVOCATIONS = {
+    "crl-missing": "W103",
+    "crl-expired": "W104",
+    "crl-older": "W104",
+    "crl-unreadable": "W105",
+}
 
 
 def check_models(
@@ -36,6 +45,22 @@ def check_models(
         )
         for model in models
         if not describe(model).is_global
+    ]
+
+
+def check_revocations(
+    app_configs: Sequence[AppConfig] | None = None, **_: Any
+) -> Iterable[checks.CheckMessage]:
+    """W103 to W105: the list of revoked certificates is missing, out of date, or not readable."""
+    try:
+        given = settings()
+    except ConfigError:
+        return []  # check_models tells it
+    if not Path(given.CA).is_file():
+        return []
+    return [
+        checks.Warning(error.words, hint=error.mend, id=f"sockstream.{_REVOCATIONS[error.code]}")
+        for error in tls.shortcomings(given.CRL, given.CA)
     ]
 
 

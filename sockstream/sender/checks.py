@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from django.apps import AppConfig, apps
 from django.core import checks
 from django.db import connections, models, router
 
+from sockstream import tls
 from sockstream.conf import Settings, settings
 from sockstream.exceptions import ConfigError
 from sockstream.rows import NATURAL_KEYS, Kind, Row, captured_models, describe
+from sockstream.tls.revoked import place
 
 from .capture.installing import DIALECTS
 from .capture.layouts import lives_here
@@ -41,6 +44,23 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Me
         else:
             found += _check_row(row, chosen)
     return found
+
+
+def check_revocations(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Messages:
+    """W010: a list of revoked certificates that says nothing about central. A site needs none."""
+    try:
+        given = settings()
+    except ConfigError:
+        return []  # check_models tells it
+    if not Path(given.CA).is_file():
+        return []
+    crl = place(given.CRL, given.CA)
+    if not (given.CRL or crl.exists()):
+        return []
+    return [
+        checks.Warning(error.words, hint=error.mend, id="sockstream.W010")
+        for error in tls.shortcomings(crl, given.CA)
+    ]
 
 
 def check_databases(
