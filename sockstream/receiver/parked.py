@@ -17,14 +17,13 @@ from django.db.models import F, QuerySet
 
 from sockstream.conf import settings
 from sockstream.exceptions import SockstreamError
-from sockstream.rows import captured_models
 from sockstream.wire.errors import WireError
 
 from .applying.applier import Applier
 from .applying.faults import BLAMED, RecordFault, blame, transient, words_of
 from .applying.parking.judge import Parking, of_stream
 from .applying.parking.replaying import Replay, delete
-from .applying.parts import Headers
+from .applying.parts import Headers, allowed_models
 from .applying.tables.effects import Meetings
 from .applying.tables.integrity import checked
 from .applying.tables.writing import Writer
@@ -127,7 +126,7 @@ class _Retry:
         self._ids = ids
         self._using = using
         source, stream = offset.source.name, offset.stream
-        allowed = {model._meta.label_lower: model for model in captured_models(settings())}
+        allowed = allowed_models(settings())
         self._parking = Parking(source, stream, using, parks=True)
         writer = Writer(source, stream, using, self._parking.is_parked)
         self._write = checked(partial(writer.write, whole=True), writer.holdings, using)

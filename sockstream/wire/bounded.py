@@ -9,7 +9,8 @@ anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -51,6 +52,27 @@ def unpack_one(data: bytes, limits: Limits) -> Any:
         raise _malformed() from None
     check_depth(found, limits.depth)
     return found
+
+
+def second_of_each(data: bytes) -> Iterator[Any]:
+    """The second element of each of the arrays of three that `data` is, as long as it is a scalar.
+
+    Nothing else is built, and what is malformed ends it.
+    """
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=len(data) + len(_NIL),
+        max_array_len=WIDTH,
+        max_map_len=WIDTH,
+        list_hook=_refuse_container,
+        object_pairs_hook=_refuse_container,
+        ext_hook=_refuse_extension,
+    )
+    unpacker.feed(data)
+    with suppress(ValueError, msgpack.UnpackException, WireError):
+        while unpacker.read_array_header() == 3:
+            unpacker.skip()
+            yield unpacker.unpack()
+            unpacker.skip()
 
 
 def check_depth(value: Any, depth: int) -> None:
@@ -115,6 +137,10 @@ def _pairs(count: Callable[[Any], Any]) -> Callable[[list[tuple[Any, Any]]], dic
 
 def _refuse_extension(code: int, data: bytes) -> NoReturn:
     raise WireError("bad-frame", f"The msgpack extension {code} is not part of the protocol")
+
+
+def _refuse_container(container: Any) -> NoReturn:
+    raise _malformed()
 
 
 def _too_many() -> WireError:

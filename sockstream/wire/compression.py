@@ -21,19 +21,21 @@ def compress(data: bytes, codec: str) -> tuple[str, bytes]:
     return "", data
 
 
+def check(codec: str, raw_length: int, limit: int) -> None:
+    """What can be said without decompressing. Raises WireError: decompress-limit or bad-batch."""
+    if raw_length > limit:
+        raise WireError("decompress-limit", f"A batch says that it is {raw_length} bytes long")
+    if codec and codec not in CODECS:
+        raise WireError("bad-batch", f"A batch comes in the codec {codec!r}, which is not known")
+
+
 def decompress(data: bytes, codec: str, raw_length: int, limit: int) -> bytes:
     """`data` as it was; more than `raw_length` bytes are never made.
 
     Raises WireError: decompress-limit, or bad-batch for another length or an unknown codec.
     """
-    if raw_length > limit:
-        raise WireError("decompress-limit", f"A batch says that it is {raw_length} bytes long")
-    if codec == "":
-        raw = data
-    elif codec == "zlib":
-        raw = _inflate(data, raw_length)
-    else:
-        raise WireError("bad-batch", f"A batch comes in the codec {codec!r}, which is not known")
+    check(codec, raw_length, limit)
+    raw = _inflate(data, raw_length) if codec else data
     if len(raw) != raw_length:
         raise WireError("bad-batch", f"A batch is not {raw_length} bytes long, as it says")
     return raw

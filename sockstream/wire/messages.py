@@ -33,6 +33,9 @@ from .errors import Class, WireError
 from .limits import DEFAULT, Limits
 from .records import Batch
 
+MAX_SHORT = 64
+"""The most bytes of a ping or a pong: they may come at any time, and cost the other peers' time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
@@ -152,7 +155,7 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """One batch. Packed with `codec` if that makes it smaller; unpacked it is as it was."""
+    """One batch. Packed with `codec` if that makes it smaller; what came packed stays so."""
 
     batch: Batch
     codec: Text = ""
@@ -160,7 +163,7 @@ class Records:
     @property
     def raw_length(self) -> int:
         """The bytes of the records before compression."""
-        return len(self.batch.data)
+        return self.batch.raw_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,9 @@ def unpack(body: bytes, limits: Limits = DEFAULT) -> Message:
     kind = _KINDS.get(found[0])
     if kind is None:
         raise WireError("bad-message", f"The message type {found[0]} is not known")
+    if kind in _SHORT and len(body) > MAX_SHORT:
+        words = f"A {kind.__name__.lower()} message is longer than {MAX_SHORT} bytes"
+        raise WireError("bad-message", words)
     values = _checked(kind, found[1:])
     if kind is Records:
         return _records(_RecordElements(*values), limits)
@@ -267,7 +273,9 @@ class _RecordElements:
 
 def _record_elements(message: Records) -> _RecordElements:
     batch = message.batch
-    codec, data = compression.compress(batch.data, message.codec)
+    codec, data = batch.codec, batch.data
+    if not codec:
+        codec, data = compression.compress(data, message.codec)
     return _RecordElements(
         batch.first_seq,
         batch.segments,
@@ -285,16 +293,17 @@ def _record_elements(message: Records) -> _RecordElements:
 def _records(found: _RecordElements, limits: Limits) -> Records:
     if sum(segment.size for segment in found.segments) != found.raw_length:
         raise WireError("bad-batch", "The segments of a batch do not add up", seq=found.first_seq)
-    data = compression.decompress(found.data, found.codec, found.raw_length, limits.frame)
+    compression.check(found.codec, found.raw_length, limits.frame)
     batch = Batch(
         found.first_seq,
         found.segments,
         found.open,
         found.header,
-        data,
+        found.data,
         found.digest_before,
         found.digest_after,
         found.cut,
+        found.codec,
     )
     return Records(batch, found.codec)
 
@@ -318,5 +327,6 @@ _KINDS: dict[int, Any] = {
     10: Bye,
     11: Error,
 }
+_SHORT = (Ping, Pong)
 _TYPES = {kind: number for number, kind in _KINDS.items()}
 _CHECKS = {kind: _checks(_RecordElements if kind is Records else kind) for kind in _KINDS.values()}

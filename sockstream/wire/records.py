@@ -7,41 +7,59 @@ of one; only the last segment of a batch may be open, its group then goes on in 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
 
-from .bounded import SCALARS, check_depth, unpack_all, unpack_one
+from .bounded import unpack_all
+from .compression import decompress
 from .digest import extend
 from .errors import WireError
+from .layouts import (
+    BEGIN,
+    DELETE,
+    END,
+    INSERT,
+    LOAD,
+    SAVE,
+    UPDATE,
+    Header,
+    Layout,
+    decode_header,
+    encode_header,
+)
 from .limits import DEFAULT, Limits
 
-INSERT = 1
-UPDATE = 2
-DELETE = 3
-SAVE = 4
-"""A row as a snapshot found it, whatever the receiver has."""
-BEGIN, LOAD, END = 5, 6, 7
-"""Marks of a snapshot, without values: it will bring the layout's model; the rows follow; they
-were all, and what else the stream brought of this model is gone."""
+__all__ = [
+    "BEGIN",
+    "DELETE",
+    "END",
+    "INSERT",
+    "LOAD",
+    "MAX_SEGMENTS",
+    "SAVE",
+    "UPDATE",
+    "Batch",
+    "BatchBuilder",
+    "DecodedSegment",
+    "EncodedSegment",
+    "Header",
+    "Layout",
+    "Segment",
+    "decode_header",
+    "digest_at",
+    "encode_header",
+    "encoded",
+    "last_group_end",
+    "segments",
+    "verify",
+]
 
 MAX_SEGMENTS = 4096
-_CACHED_HEADERS = 128
-_CACHED_HEADER_SIZE = 64 << 10
 # Containers around a value: the list of records is not one, the record and its values are.
 _DEPTH_OF_VALUES = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """The names of the values in a record: the model's label, its key fields, the others."""
-
-    label: str
-    keys: tuple[str, ...]
-    others: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +76,7 @@ class Batch:
 
     `open`: the group of the last segment goes on in the next batch. `cut`: its last group was cut
     off where it had become too large, perhaps within a transaction that goes on in the next one.
+    `data` is the records in `codec`, as they came: see `raw`.
     """
 
     first_seq: int
@@ -68,6 +87,7 @@ class Batch:
     digest_before: bytes
     digest_after: bytes
     cut: bool = False
+    codec: str = ""
 
     @property
     def count(self) -> int:
@@ -81,7 +101,50 @@ class Batch:
     @property
     def size(self) -> int:
         """Header and records in bytes, before compression: what it costs of the window."""
-        return len(self.header) + len(self.data)
+        return len(self.header) + self.raw_length
+
+    @property
+    def raw_length(self) -> int:
+        """The bytes of the records, before compression."""
+        return sum(segment.size for segment in self.segments)
+
+    def raw(self) -> bytes:
+        """The records as they were encoded, decompressed each time.
+
+        Raises WireError: decompress-limit or bad-batch, if they are not of their length.
+        """
+        return decompress(self.data, self.codec, self.raw_length, self.raw_length)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSegment:
+    """A segment whose digest was checked, and whose records are still packed."""
+
+    first_seq: int
+    last_seq: int
+    digest_before: bytes
+    digest_after: bytes
+    header: Header
+    data: bytes
+    ends_group: bool
+    cut: bool = False
+
+    def decode(self, limits: Limits = DEFAULT) -> DecodedSegment:
+        """Its records. Raises WireError: bad-record or bad-frame."""
+        try:
+            records = unpack_all(self.data, self.last_seq - self.first_seq + 1, limits)
+            self.header.check(records, limits.depth - _DEPTH_OF_VALUES)
+        except WireError as error:
+            raise WireError(error.code, error.words, error.mend, self.first_seq) from None
+        return DecodedSegment(
+            self.first_seq,
+            self.last_seq,
+            self.digest_after,
+            self.header.layouts,
+            records,
+            self.ends_group,
+            self.cut,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +174,7 @@ class BatchBuilder:
         self._counted = 0
         self._layouts: list[Layout] = []
         self._indexes: dict[Layout, int] = {}
-        self._known: dict[int, tuple[int, int, int]] = {}
+        self._known: dict[int, int] = {}
 
     def add(self, op: int, layout: Layout, values: Sequence[Any]) -> None:
         """Encode one record; `values` are the key's, then the others' unless `op` is DELETE.
@@ -120,12 +183,15 @@ class BatchBuilder:
 
         Raises WireError bad-record for a value that has no wire form.
         """
-        index, width, key_width = self._known.get(id(layout)) or self._learn(layout)
-        if len(values) != _width(op, width, key_width):
+        known = len(self._layouts)
+        index = self._learn(layout)
+        if len(values) != layout.width(op):
+            self._unlearn(known)
             raise self._bad(layout, f"{len(values)} values do not fit its fields")
         try:
             part = self._pack((op, index, values))
         except (TypeError, ValueError, OverflowError) as error:
+            self._unlearn(known)
             raise self._bad(layout, f"a value cannot be encoded: {error}") from error
         self._parts.append(part)
         self.size += len(part)
@@ -142,12 +208,11 @@ class BatchBuilder:
 
         If it raises, some of them may have been added.
         """
-        learned = {key: self._learn(layout) for key, layout in layouts.items()}
-        indexes = [learned[key][0] for key in which]
+        known = len(self._layouts)
+        learned = {key: self._learn(layouts[key]) for key in dict.fromkeys(which)}
+        indexes = [learned[key] for key in which]
         fitting = {
-            (op, index, _width(op, width, key_width))
-            for index, width, key_width in learned.values()
-            for op in set(ops)
+            (op, index, layouts[key].width(op)) for key, index in learned.items() for op in set(ops)
         }
         try:
             if not fitting.issuperset(zip(ops, indexes, map(len, values), strict=True)):
@@ -155,6 +220,7 @@ class BatchBuilder:
             parts = list(map(self._pack, zip(ops, indexes, values, strict=True)))
         except (TypeError, ValueError, OverflowError):
             # One by one, for the number of the one that is wrong.
+            self._unlearn(known)
             for op, key, each in zip(ops, which, values, strict=True):
                 self.add(op, layouts[key], each)
             raise AssertionError("each of them alone is right") from None
@@ -191,15 +257,24 @@ class BatchBuilder:
             self._segments.append(Segment(self.count - self._counted, self.size - done))
             self._counted = self.count
 
-    def _learn(self, layout: Layout) -> tuple[int, int, int]:
+    def _learn(self, layout: Layout) -> int:
+        known = self._known.get(id(layout))
+        if known is not None:
+            return known
         index = self._indexes.setdefault(layout, len(self._layouts))
         if index == len(self._layouts):
             self._layouts.append(layout)
-        known = index, len(layout.keys) + len(layout.others), len(layout.keys)
         if self._layouts[index] is layout:
             # The list keeps the object alive, so its id() stays its own.
-            self._known[id(layout)] = known
-        return known
+            self._known[id(layout)] = index
+        return index
+
+    def _unlearn(self, known: int) -> None:
+        """No record uses the layouts after the first `known`: the header must not have them."""
+        for layout in self._layouts[known:]:
+            del self._indexes[layout]
+            self._known.pop(id(layout), None)
+        del self._layouts[known:]
 
     def _bad(self, layout: Layout, words: str) -> WireError:
         seq = self.first_seq + self.count
@@ -215,80 +290,34 @@ def _check_weight(part: bytes, count: int, seq: int) -> None:
             raise WireError("record-too-large", error.words, seq=seq) from error
 
 
-def _width(op: int, width: int, key_width: int) -> int:
-    if op >= BEGIN:
-        return 0
-    return key_width if op == DELETE else width
-
-
-def encode_header(layouts: tuple[Layout, ...]) -> bytes:
-    """The header of a batch."""
-    packed: bytes = msgpack.packb([[each.label, each.keys, each.others] for each in layouts])
-    return packed
-
-
-def decode_header(header: bytes) -> tuple[Layout, ...]:
-    """The layouts of a header. Raises WireError bad-frame or bad-batch."""
-    return _header(header).layouts
-
-
-@dataclass(frozen=True, slots=True)
-class _Header:
-    """`widths`: how many values a record has, by op and layout."""
-
-    layouts: tuple[Layout, ...]
-    widths: dict[tuple[int, int], int]
-
-
-def _header(header: bytes) -> _Header:
-    return _decode_cached(header) if len(header) <= _CACHED_HEADER_SIZE else _decode(header)
-
-
-@lru_cache(maxsize=_CACHED_HEADERS)
-def _decode_cached(header: bytes) -> _Header:
-    return _decode(header)
-
-
-def _decode(header: bytes) -> _Header:
-    found = unpack_one(header, DEFAULT)
-    if type(found) is not list or not found:
-        raise WireError("bad-batch", "The header of a batch is no list of layouts")
-    layouts = tuple(_layout(each) for each in found)
-    widths = {}
-    for index, layout in enumerate(layouts):
-        width, key_width = len(layout.keys) + len(layout.others), len(layout.keys)
-        for op in (INSERT, UPDATE, DELETE, SAVE, BEGIN, LOAD, END):
-            widths[op, index] = _width(op, width, key_width)
-    return _Header(layouts, widths)
-
-
-def _layout(found: Any) -> Layout:
-    match found:
-        case [str(label), [_, *_] as keys, list(others)] if label and _are_names(keys + others):
-            return Layout(label, tuple(keys), tuple(others))
-    raise WireError("bad-batch", "A layout is not a label, its keys and its other fields")
-
-
-def _are_names(names: list[Any]) -> bool:
-    return all(type(name) is str and name for name in names) and len({*names}) == len(names)
-
-
 def segments(batch: Batch, limits: Limits = DEFAULT) -> Iterator[DecodedSegment]:
-    """The decoded segments of a batch, each as soon as its digest and its records were checked.
+    """The decoded segments of a batch, each as soon as its records were checked.
 
-    The digest of the last one is compared before anything is handed out.
-    Raises WireError: digest-mismatch, bad-batch, bad-record or bad-frame.
+    Raises WireError: what `encoded` does, bad-record or bad-frame.
+    """
+    return (segment.decode(limits) for segment in encoded(batch))
+
+
+def encoded(batch: Batch, compiled: Callable[[bytes], Header] = Header.of) -> list[EncodedSegment]:
+    """The segments of a batch, whose records are not looked at. `compiled` decodes its header.
+
+    Raises WireError: digest-mismatch, decompress-limit, bad-batch or bad-frame.
     """
     parts = _verified(batch)
-    header = _header(batch.header)
-    first_seq = batch.first_seq
+    header = compiled(batch.header)
+    if (label := header.unused((part for part, _ in parts), batch.count)) is not None:
+        words = f"The header of a batch has a layout of {label} that no record uses"
+        raise WireError("bad-batch", words, seq=batch.first_seq)
+    found: list[EncodedSegment] = []
+    first_seq, before = batch.first_seq, batch.digest_before
     for number, (segment, (part, digest)) in enumerate(zip(batch.segments, parts, strict=True), 1):
-        records = _records(part, segment, header, first_seq, limits)
-        last_seq = first_seq + segment.count - 1
-        is_last = number == len(parts)
+        last_seq, is_last = first_seq + segment.count - 1, number == len(parts)
         ends_group, cut = not (is_last and batch.open), is_last and batch.cut
-        yield DecodedSegment(first_seq, last_seq, digest, header.layouts, records, ends_group, cut)
-        first_seq = last_seq + 1
+        found.append(
+            EncodedSegment(first_seq, last_seq, before, digest, header, part, ends_group, cut)
+        )
+        first_seq, before = last_seq + 1, digest
+    return found
 
 
 def verify(batch: Batch) -> None:
@@ -335,37 +364,12 @@ def _verified(batch: Batch) -> list[tuple[bytes, bytes]]:
 
 def _parts(batch: Batch) -> Iterator[tuple[bytes, bytes]]:
     """The bytes of each segment, and the digest after it."""
-    if not batch.segments or sum(part.size for part in batch.segments) != len(batch.data):
+    data = batch.raw()
+    if not batch.segments or batch.raw_length != len(data):
         raise WireError("bad-batch", "The segments of a batch do not add up", seq=batch.first_seq)
     digest, start = batch.digest_before, 0
     for segment in batch.segments:
-        part = batch.data[start : start + segment.size]
+        part = data[start : start + segment.size]
         start += segment.size
         digest = extend(digest, batch.header, part)
         yield part, digest
-
-
-def _records(
-    part: bytes, segment: Segment, header: _Header, first_seq: int, limits: Limits
-) -> list[list[Any]]:
-    try:
-        records = unpack_all(part, segment.count, limits)
-        _check_records(records, header.widths, limits.depth - _DEPTH_OF_VALUES)
-    except WireError as error:
-        raise WireError(error.code, error.words, error.mend, first_seq) from None
-    return records
-
-
-def _check_records(records: list[Any], widths: dict[tuple[int, int], int], depth: int) -> None:
-    fits, plain = widths.get, SCALARS.issuperset
-    try:
-        for op, index, values in records:
-            if fits((op, index)) != len(values) or type(values) is not list:
-                raise WireError("bad-record", "A record does not fit its layout")
-            if type(op) is not int or type(index) is not int:
-                raise WireError("bad-record", "A record has no op or no layout")
-            if not plain(map(type, values)):
-                for value in values:
-                    check_depth(value, depth)
-    except (TypeError, ValueError):
-        raise WireError("bad-record", "A record is not an op, a layout and values") from None

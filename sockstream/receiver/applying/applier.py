@@ -24,7 +24,6 @@ from sockstream.conf import settings
 from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import State
 from sockstream.receiver.signals import records_applied
-from sockstream.rows import captured_models
 from sockstream.wire.errors import WireError
 from sockstream.wire.records import Batch
 
@@ -33,7 +32,7 @@ from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transien
 from .halving import Write, fault_of
 from .parking.judge import Parking
 from .parking.replaying import Replay, of_epoch
-from .parts import Headers, Part, Step, groups, steps
+from .parts import Headers, Part, Step, allowed_models, groups, steps
 from .progress import Progress, hold, move, note_checking, note_stop
 from .tables.constraints import find_broken
 from .tables.effects import Meetings
@@ -61,18 +60,20 @@ class Applier:
     """Applies the batches of one stream in order, as long as `fence` is the stream's.
 
     `fence` is what `offsets.open_stream` gave. Nothing is read from the database before the first
-    `apply`. An Applier is used by one thread at a time.
+    `apply`. An Applier is used by one thread at a time; `headers` may be those of all of them.
     """
 
-    def __init__(self, source: str, stream: str, fence: int, *, using: str) -> None:
+    def __init__(
+        self, source: str, stream: str, fence: int, *, using: str, headers: Headers | None = None
+    ) -> None:
         self.source = source
         self.stream = stream
         self.fence = fence
         self.using = using
         self._dialect = dialect(using)
         own = settings()
-        self._allowed = {model._meta.label_lower: model for model in captured_models(own)}
-        self._headers = Headers(self._allowed, using)
+        self._allowed = allowed_models(own)
+        self._headers = headers or Headers(self._allowed, using)
         parks, limit = own.ON_ERROR == "park", own.PARKED_MAX
         self._parking = Parking(source, stream, using, parks=parks, limit=limit)
         self._writer = Writer(source, stream, using, self._parking.is_parked)

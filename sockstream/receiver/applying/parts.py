@@ -4,41 +4,55 @@ runs of parts that have one net effect.
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any
 
 from django.db import models
 
+from sockstream.conf import Settings
 from sockstream.exceptions import Refusal
+from sockstream.rows import captured_models
 from sockstream.wire import records
-from sockstream.wire.records import BEGIN, Batch, Layout
+from sockstream.wire.records import BEGIN, END, LOAD, Batch, Layout
 
 from .plans import Plan, compile_plan
 
-_HEADERS = 256
+# All the headers that are kept together, and about what a layout with its plan takes, in bytes.
+_KEPT = 16 << 20
+_OF_LAYOUT = 12 << 10
+_OF_NAME = 250
 
 Models = Mapping[str, type[models.Model]]
 
 
-class Header:
-    """The plans of one batch header. A plan is made when a record asks for it."""
+def allowed_models(own: Settings) -> Models:
+    """The models that central's settings let sites write, by their labels."""
+    return {model._meta.label_lower: model for model in captured_models(own)}
+
+
+class Header(records.Header):
+    """A batch's header, compiled: its layouts' plans. One is made when a record asks for it."""
 
     def __init__(self, layouts: Sequence[Layout], allowed: Models, using: str) -> None:
-        self._layouts = layouts
+        super().__init__(layouts)
         self._allowed = allowed
         self._using = using
         self._plans: dict[int, Plan] = {}
 
     def layout(self, index: int) -> Layout:
         """A layout of the header, whether central takes it or not."""
-        return self._layouts[index]
+        return self.layouts[index]
 
     def plan(self, index: int) -> Plan:
         """The plan of a layout. Raises Refusal if central can't write such records."""
         if index not in self._plans:
-            layout = self._layouts[index]
+            layout = self.layouts[index]
             model = self._allowed.get(layout.label)
             if model is None:
                 raise Refusal(
@@ -49,23 +63,41 @@ class Header:
             self._plans[index] = compile_plan(self._using, model, layout)
         return self._plans[index]
 
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes, once all of its plans are made."""
+        names = sum(len(layout.keys) + len(layout.others) for layout in self.layouts)
+        return len(self.layouts) * _OF_LAYOUT + names * _OF_NAME
+
 
 class Headers:
-    """The compiled headers of a stream, by their bytes; a bounded number of them."""
+    """The compiled headers by their bytes: those that were used last, bounded by their weight.
 
-    def __init__(self, allowed: Models, using: str) -> None:
+    One for all streams of a process; its threads share it.
+    """
+
+    def __init__(self, allowed: Models, using: str, *, most: int = _KEPT) -> None:
         self._allowed = allowed
         self._using = using
-        self._known: dict[bytes, Header] = {}
+        self._most = most
+        self._weight = 0
+        self._known: OrderedDict[bytes, Header] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def get(self, header: bytes, layouts: Sequence[Layout]) -> Header:
-        """The compiled form of a header that holds these layouts."""
-        known = self._known.get(header)
-        if known is None:
-            if len(self._known) >= _HEADERS:
-                self._known.clear()
-            known = self._known[header] = Header(layouts, self._allowed, self._using)
-        return known
+    def get(self, header: bytes) -> Header:
+        """The compiled form of a header. Raises WireError bad-frame or bad-batch."""
+        with self._lock:
+            if (known := self._known.get(header)) is not None:
+                self._known.move_to_end(header)
+                return known
+        made = Header(records.decode_header(header), self._allowed, self._using)
+        with self._lock:
+            if header not in self._known:
+                self._known[header] = made
+                self._weight += made.weight
+                while self._weight > self._most:
+                    self._weight -= self._known.popitem(last=False)[1].weight
+        return made
 
 
 @dataclass(frozen=True)
@@ -115,11 +147,11 @@ def steps(batches: Iterable[Batch], headers: Headers) -> list[Step]:
     found: list[Step] = []
     for batch in batches:
         before = batch.digest_before
-        for segment in records.segments(batch):
-            header = headers.get(batch.header, segment.layouts)
+        for segment in records.encoded(batch, headers.get):
+            header = headers.get(batch.header)
             found.append(
                 Step(
-                    Part(header, segment.first_seq, segment.records),
+                    Part(header, segment.first_seq, segment.decode().records),
                     segment.last_seq,
                     before,
                     segment.digest_after,
@@ -143,10 +175,14 @@ def groups(coming: Sequence[Step]) -> tuple[list[Sequence[Step]], Sequence[Step]
 
 
 def runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
-    """The parts, cut where a model's layout changes: a net effect needs one layout a model."""
+    """The parts, cut where a model's layout changes: a net effect needs one layout a model.
+
+    A mark is a run of its own. Of marks between which no row comes, those that change nothing are
+    left out: whoever repeats them without end is not to cost more than their bytes.
+    """
     run: list[Part] = []
     layouts: dict[str, Layout] = {}
-    for part in _pure(parts):
+    for part in _without_idle_marks(_pure(parts)):
         if part.has_marks:
             yield from ([run] if run else [])
             yield [part]
@@ -163,10 +199,74 @@ def runs(parts: Iterable[Part]) -> Iterator[list[Part]]:
 
 
 def _pure(parts: Iterable[Part]) -> Iterator[Part]:
-    """The parts; by records those with two layouts of a model, after a migration at the site, and
-    those with marks."""
+    """The parts, each of marks alone or without one; by records those that have two layouts of a
+    model, after a migration at the site.
+    """
     for part in parts:
-        if part.has_marks or any(len(indexes) > 1 for indexes in part.layouts.values()):
-            yield from (part.slice(at, at + 1) for at in range(len(part.records)))
+        for some in _split_at_marks(part) if part.has_marks else (part,):
+            if not some.has_marks and any(len(indexes) > 1 for indexes in some.layouts.values()):
+                yield from (some.slice(at, at + 1) for at in range(len(some.records)))
+            else:
+                yield some
+
+
+def _split_at_marks(part: Part) -> Iterator[Part]:
+    start = 0
+    for _, alike in groupby(part.records, key=_is_mark):
+        end = start + sum(1 for _ in alike)
+        yield part.slice(start, end)
+        start = end
+
+
+def _is_mark(record: Sequence[Any]) -> bool:
+    return bool(record[0] >= BEGIN)
+
+
+def _without_idle_marks(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts, of the marks only those that are left, each as a part of its own."""
+    for marks, alike in groupby(parts, key=attrgetter("has_marks")):
+        if marks:
+            yield from _marks_left(alike)
         else:
-            yield part
+            yield from alike
+
+
+def _marks_left(parts: Iterable[Part]) -> list[Part]:
+    """What marks come to that follow each other: a few for each model, in their order."""
+    left: dict[str, list[_Mark]] = {}
+    for part in parts:
+        for at, (op, index, _) in enumerate(part.records):
+            of_model = left.setdefault(part.header.layout(index).label, [])
+            if not of_model or of_model[-1].op != op:
+                of_model[:] = _settled([*of_model, _Mark(op, part, at)])
+    kept = sorted(chain.from_iterable(left.values()), key=attrgetter("seq"))
+    return [mark.part.slice(mark.at, mark.at + 1) for mark in kept]
+
+
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    op: int
+    part: Part
+    at: int
+
+    @property
+    def seq(self) -> int:
+        return self.part.first_seq + self.at
+
+
+def _settled(marks: list[_Mark]) -> list[_Mark]:
+    """The marks of one model without those that the last one makes idle.
+
+    A BEGIN starts anew after whatever an END has taken away. An END takes away all that has not
+    come since the last BEGIN, and so what an END before it took, too.
+    """
+    *before, last = marks
+    ops = [mark.op for mark in before]
+    if last.op == BEGIN:
+        ended = len(ops) - ops[::-1].index(END) if END in ops else 0
+        return [*before[:ended], last]
+    if last.op == END:
+        begun = [mark for mark in before if mark.op == BEGIN][-1:]
+        loaded = [mark for mark in before[-1:] if mark.op == LOAD]
+        return [*begun, *loaded, last]
+    return marks

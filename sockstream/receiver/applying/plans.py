@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -65,7 +64,6 @@ class Plan:
         return [[default() for _ in range(count)] for default in self.unsent]
 
 
-@functools.lru_cache(maxsize=1_000)
 def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
     """The plan for records of `layout` in database `using`.
 

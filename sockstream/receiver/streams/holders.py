@@ -15,6 +15,7 @@ from sockstream import tls
 from sockstream.conf import Settings
 from sockstream.receiver.applying import faults, progress
 from sockstream.receiver.applying.applier import Applier
+from sockstream.receiver.applying.parts import Headers, allowed_models
 from sockstream.rows import captured_models, describe, fingerprint
 from sockstream.tls.expiry import CertificateWarnings
 from sockstream.tls.papers import Papers
@@ -62,6 +63,7 @@ class Holders:
         self._settings = settings
         self._schema = fingerprint(describe(model) for model in captured_models(settings))
         self._expiry = CertificateWarnings(settings.EXPIRY_WARNING)
+        self._headers = Headers(allowed_models(settings), using)
         self._holders: dict[tuple[str, str], Holder] = {}
         self._applied: dict[str, int] = {}
         self._reading = asyncio.Semaphore(_READERS)
@@ -101,7 +103,13 @@ class Holders:
         """The way into the database for the stream that `link` has opened."""
         return StreamQueue(
             link.name,
-            Applier(opened.source, opened.stream, opened.fence, using=self._using),
+            Applier(
+                opened.source,
+                opened.stream,
+                opened.fence,
+                using=self._using,
+                headers=self._headers,
+            ),
             partial(self._confirm, opened, link.peer, link.address),
             link,
             self.pool,

@@ -237,9 +237,33 @@ def test_the_first_batch_may_overlap() -> None:
 
 
 @pytest.mark.parametrize("offset", [2, 3])
-def test_an_overlap_has_to_be_of_the_same_history(offset: int) -> None:
+def test_the_history_of_an_overlap_is_compared_by_whoever_applies_it(offset: int) -> None:
+    """It lies inside of the batch, which may have to be decompressed for it."""
+    made = batch(1, (2, 3))
     session = streaming(welcome(offset=offset, digest=DIGEST))
-    assert broken(deliver(session, batch(1, (2, 3)))) == "digest-mismatch"
+    assert deliver(session, made) == [BatchReceived(made, made.size)]
+
+
+def test_only_the_first_batch_may_overlap() -> None:
+    session = streaming(welcome(offset=0))
+    deliver(session, batch(1, (2,)))
+    assert broken(deliver(session, batch(2, (2,)))) == "digest-mismatch"
+
+
+@pytest.mark.parametrize("times", [1, 40])
+def test_a_repeat_is_answered_without_a_look_at_its_records(times: int) -> None:
+    """Neither decompressed nor hashed: these records are none at all."""
+    session = streaming()
+    [one] = chain(3)
+    deliver(session, one)
+    session.consumed(one.size, 0)
+    session.applied(3, one.digest_after, 0)
+    sent(session)
+    broken_ = replace(one, data=b"no zlib", codec="zlib")
+    for _ in range(times):
+        assert session.receive(pack(Records(broken_)), 0) == []
+    answers = [answer for answer in sent(session) if isinstance(answer, Ack)]
+    assert [answer.offset for answer in answers] == [3] * times
 
 
 def test_the_digests_have_to_chain() -> None:

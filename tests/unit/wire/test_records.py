@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -32,6 +33,7 @@ from sockstream.wire.records import (
     decode_header,
     digest_at,
     encode_header,
+    encoded,
     segments,
 )
 
@@ -341,20 +343,62 @@ def test_errors_name_the_segment() -> None:
     assert (caught.value.code, caught.value.seq) == ("bad-record", 11)
 
 
-def test_headers_are_decoded_once_and_the_cache_is_bounded() -> None:
-    header = encode_header((QUESTION, TAG))
-    assert decode_header(header) is decode_header(header)
-    for number in range(1000):
-        decode_header(encode_header((Layout(f"a.m{number}", ("id",), ()),)))
-    cache = records._decode_cached.cache_info()
-    assert cache.currsize == cache.maxsize == 128
+@pytest.mark.parametrize("long", [0, 1, 2])
+def test_a_name_in_a_header_is_bounded(long: int) -> None:
+    for length, fits in ((255, True), (256, False), (1 << 20, False)):
+        names = ["a.b", "id", "text"]
+        names[long] = names[long] * length
+        label, key, other = (name[:length] for name in names)
+        header = encode_header((Layout(label, (key,), (other,)),))
+        made = made_of(msgpack.packb([INSERT, 0, [1, "t"]]), header=header)
+        if fits:
+            assert list(segments(made))
+        else:
+            assert refused(made) == "bad-batch"
 
 
-def test_a_huge_header_is_decoded_but_not_kept() -> None:
-    names = tuple(f"a_rather_long_name_of_a_field_{number}" for number in range(3000))
-    header = encode_header((Layout("a.wide", ("id",), names),))
-    assert decode_header(header) == decode_header(header)
-    assert decode_header(header) is not decode_header(header)
+@pytest.mark.parametrize("used", [(0,), (1,), (0, 0, 0), (2, 0), (2, 0, 2, 0)])
+def test_a_layout_that_no_record_uses_is_refused(used: tuple[int, ...]) -> None:
+    layouts = (QUESTION, TAG, Layout("polls.choice", ("id",), ()))
+    part = b"".join(msgpack.packb([DELETE, index, [n]]) for n, index in enumerate(used))
+    made = made_of(part, count=len(used), layouts=layouts)
+    with pytest.raises(WireError, match=r"a layout of polls\.\w+ that no record uses") as caught:
+        encoded(made)
+    assert (caught.value.code, caught.value.seq) == ("bad-batch", 1)
+
+
+def test_all_layouts_may_be_used_by_the_last_records() -> None:
+    layouts = tuple(Layout(f"a.m{number}", ("id",), ()) for number in range(300))
+    used = [*(0 for _ in range(1000)), *reversed(range(300))]
+    groups = [used[:900], used[900:]]
+    builder = BatchBuilder(1, ZERO)
+    for group in groups:
+        for index in group:
+            builder.add(DELETE, layouts[index], [1])
+        builder.end_group()
+    assert len(list(segments(builder.build()))) == 2
+
+
+@pytest.mark.parametrize("bad", [b"\xc1", b"\x92\x01\x00", b"\x93\x01\x91\x00\x90", b"\x93\x01"])
+def test_records_that_are_none_use_no_layout(bad: bytes) -> None:
+    assert refused(made_of(bad * 3, count=3, layouts=(QUESTION, TAG))) == "bad-batch"
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_was_not_added_leaves_no_layout(at_once: bool) -> None:
+    """A sender that goes on after a bad record writes a header that central takes."""
+    builder = BatchBuilder(1, ZERO)
+    builder.add(DELETE, QUESTION, [1])
+    for values in ([object()], [1, 2, 3], [1 << 80]):
+        bad = [(INSERT, TAG, values)]
+        add = partial(add_all, builder, bad) if at_once else partial(builder.add, *bad[0])
+        with pytest.raises(WireError, match=r"polls\.tag"):
+            add()
+    other = Layout("polls.other", ("id",), ())
+    builder.add_all([INSERT], [2], [[9]], {1: TAG, 2: other})
+    made = builder.build()
+    assert decode_header(made.header) == (QUESTION, other)
+    assert flat(list(segments(made)))[-1] == (INSERT, other, [9])
 
 
 def test_digests_chain_across_batches() -> None:

@@ -289,7 +289,7 @@ def decoded(parked: Parked, headers: Headers) -> Part:
     digest = extend(ZERO, header, data)
     batch = Batch(parked.seq, (Segment(1, len(data)),), False, header, data, ZERO, digest)
     (segment,) = segments(batch)
-    return Part(headers.get(header, segment.layouts), parked.seq, segment.records)
+    return Part(headers.get(header), parked.seq, segment.records)
 
 
 def _opened(part: Part) -> tuple[Plan, int, Sequence[Any]]:
