@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+LONGEST_NAME = 200
+"""The most characters of a model's label or a key in an error: what a column holds of them."""
+_LONGEST_CODE = 50
+_LONGEST_WORDS = 4_000
+
+
+def printable(text: str, most: int | None = None) -> str:
+    """Text that every database stores, and every line of a log or terminal can show.
+
+    Line ends, other control characters, marks of direction and lone surrogates become escapes;
+    beyond `most` characters it is cut.
+    """
+    cut = text[:most]
+    if not cut.isprintable():
+        cut = "".join(char if char.isprintable() else _escaped(char) for char in cut)
+    if most is None or len(text) <= most >= len(cut):
+        return cut
+    return f"{cut[: most - 1]}…"
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
+
 
 class SockstreamError(Exception):
     """An error with a stable `code`, the `words` that say what happened, and the `mend`.
 
-    `str()` is one line: the words, then the mend.
+    All three are printable, whatever they were made of. `str()` is one line: the words, then the
+    mend.
     """
 
     def __init__(self, code: str, words: str, mend: str = "") -> None:
-        super().__init__(code, words, mend)
-        self.code = code
-        self.words = words
-        self.mend = mend
+        self.code = printable(code, _LONGEST_CODE)
+        self.words = printable(words, _LONGEST_WORDS)
+        self.mend = printable(mend, _LONGEST_WORDS)
+        super().__init__(self.code, self.words, self.mend)
 
     def __str__(self) -> str:
         return _sentences(self.words, self.mend)
@@ -34,7 +58,7 @@ def _sentences(*parts: str) -> str:
     """One line of the parts that are not empty, each with the stop that it lacks."""
     stripped = (part.strip() for part in parts)
     return " ".join(
-        part if part.endswith(("...", "?", "!")) else part.rstrip(".") + "."
+        part if part.endswith(("...", "…", "?", "!")) else part.rstrip(".") + "."
         for part in stripped
         if part
     )

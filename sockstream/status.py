@@ -23,7 +23,7 @@ from . import tls
 from .commands import UNFINISHED, SockstreamCommand, database
 from .conf import settings
 from .databases.readiness import require_migrations, unreachable
-from .exceptions import ConfigError
+from .exceptions import ConfigError, printable
 from .tls import expiry
 
 Row = dict[str, Any]
@@ -169,7 +169,7 @@ def show(found: Iterable[Section], console: Console) -> None:
         for column in columns:
             table.add_column(column.title, justify="right" if column.number else "left")
         for row in section.rows:
-            table.add_row(*(escape(column.text(row)) for column in columns))
+            table.add_row(*(escape(printable(column.text(row))) for column in columns))
         console.print(table)
         if not section.rows:
             console.print("No stream yet.")
@@ -183,7 +183,7 @@ def show(found: Iterable[Section], console: Console) -> None:
 
 
 def _print_line(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _error_lines(row: Row) -> Sequence[str]:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sockstream.exceptions import printable
 from sockstream.wire.records import DELETE, INSERT, SAVE, UPDATE, decode_header
 
 from .applying.parking.judge import decoded
@@ -73,6 +74,11 @@ def readable(value: Any) -> str:
     return "NULL" if value is None else str(value)
 
 
+def _cell(text: str) -> str:
+    """Text as a terminal may show it: much of it is a site's."""
+    return escape(printable(text))
+
+
 def show_list(rows: Sequence[Parked], console: Console) -> None:
     """A table of the records."""
     if not rows:
@@ -86,7 +92,7 @@ def show_list(rows: Sequence[Parked], console: Console) -> None:
     for row in rows:
         texts = (f"{row.source.name}/{row.stream}", OPS[row.op], row.model, row.key, why(row))
         since = f"{row.parked_at:%Y-%m-%d %H:%M:%S} UTC"
-        table.add_row(str(row.pk), str(row.seq), *map(escape, texts), since)
+        table.add_row(str(row.pk), str(row.seq), *map(_cell, texts), since)
     console.print(table)
 
 
@@ -94,10 +100,10 @@ def show_one(parked: Parked, console: Console) -> None:
     """All that is kept of a record."""
     about = {**as_dict(parked), "error": f"{parked.code}: {parked.error}"}
     del about["code"]
-    table = Table(show_header=False, title=str(parked), title_justify="left")
+    table = Table(show_header=False, title=_cell(str(parked)), title_justify="left")
     for name, value in about.items():
-        table.add_row(name, escape("" if value is None else str(value)))
+        table.add_row(name, _cell("" if value is None else str(value)))
     table.add_section()
     for name, text in values(parked):
-        table.add_row(escape(name), escape(text))
+        table.add_row(_cell(name), _cell(text))
     console.print(table)

@@ -13,7 +13,7 @@ from typing import NoReturn, Self
 
 from sockstream import __version__, tls
 from sockstream.conf import Settings
-from sockstream.exceptions import SockstreamError
+from sockstream.exceptions import LONGEST_NAME, SockstreamError, printable
 from sockstream.rows import captured_models, describe, fingerprint
 from sockstream.wire import handshake, records, sending
 from sockstream.wire.errors import WireError
@@ -186,7 +186,10 @@ class Road:
     def _peer_left(self) -> PeerLeft:
         if self._bye is None:
             return PeerLeft("Central closed the connection")
-        return PeerLeft(f"Central said bye ({self._bye.reason})", self._bye.retry_after)
+        return PeerLeft(
+            f"Central said bye ({printable(self._bye.reason, LONGEST_NAME)})",
+            self._bye.retry_after,
+        )
 
     def _handle(self, events: list[sending.Event]) -> None:
         for event in events:
@@ -217,7 +220,8 @@ class Road:
         self.warning = found.warning
         self._cursor, self._dry = found.next_seq, False
         self.session.confirm(self._cursor, welcome.digest, time.monotonic())
-        self.acked, self.central, self.welcomed = welcome.offset, welcome.central, True
+        self.acked, self.welcomed = welcome.offset, True
+        self.central = printable(welcome.central, LONGEST_NAME)
         self._whole_up_to = welcome.offset
 
     def _fail(self, error: WireError) -> NoReturn:

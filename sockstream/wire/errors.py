@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sockstream.exceptions import SockstreamError
+from sockstream.exceptions import LONGEST_NAME, SockstreamError, printable
 
 
 class Class(StrEnum):
@@ -95,8 +95,8 @@ class WireError(SockstreamError):
     ) -> None:
         super().__init__(code, words, mend)
         self.seq = seq
-        self.model = model
-        self.key = key
+        self.model = printable(model, LONGEST_NAME)
+        self.key = printable(key, LONGEST_NAME)
         self.class_ = class_ or CODES.get(code, Class.PERSON)
 
     @property

@@ -11,10 +11,11 @@ from typing import Any, Self, get_type_hints
 
 import msgpack  # type: ignore[import-untyped]
 
+from sockstream.exceptions import printable
+
 from . import compression, frames
 from .bounded import unpack_one
 from .elements import (
-    MAX_TEXT,
     Check,
     Count,
     Flag,
@@ -33,6 +34,7 @@ from .errors import Class, WireError
 from .limits import DEFAULT, Limits
 from .records import Batch
 
+_LONGEST_WORDS = 1_000
 MAX_SHORT = 64
 """The most bytes of a ping or a pong: they may come at any time, and cost the other peers' time."""
 
@@ -97,38 +99,28 @@ class _Trouble:
 
     @classmethod
     def of(cls, error: WireError) -> Self:
-        """The message that tells of `error`, its texts cut to what a message may hold."""
-        return cls(
-            _shortened(error.code),
-            _shortened(error.words),
-            _shortened(error.mend),
-            error.seq,
-            _shortened(error.model),
-            _shortened(error.key),
-            str(error.class_),
-        )
+        """The message that tells of `error`."""
+        words = error.code, error.words, error.mend
+        return cls(*words, error.seq, error.model, error.key, str(error.class_))
 
     @property
     def error(self) -> WireError:
-        """As something to raise. A code and a class nobody here knows mean: connect again."""
+        """As something to raise, its texts cut: they are the peer's, and WireError makes them
+        printable. A code and a class nobody here knows mean: connect again.
+        """
         try:
             class_ = Class(self.class_)
         except ValueError:
             class_ = Class.RECONNECT
         return WireError(
             self.code,
-            self.words,
-            self.mend,
+            printable(self.words, _LONGEST_WORDS),
+            printable(self.mend, _LONGEST_WORDS),
             self.seq,
             model=self.model,
             key=self.key,
             class_=class_,
         )
-
-
-def _shortened(text: str) -> str:
-    clean = text.encode("utf-8", "replace").decode()
-    return clean if len(clean) <= MAX_TEXT else clean[: MAX_TEXT - 3] + "..."
 
 
 @dataclass(frozen=True, slots=True)

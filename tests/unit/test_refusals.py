@@ -63,7 +63,7 @@ def test_many_addresses_take_no_more_than_their_share_of_memory(
     in_full = [message for message in said.messages if "times more" not in message]
     assert len(in_full) == 3000
     assert len(said.messages) == 6000, "what is forgotten early is counted all the same"
-    assert len(refusals._seen) == 0
+    assert len(refusals._hosts) == 0
 
 
 def test_the_same_code_for_another_reason_is_said_at_once(
@@ -75,6 +75,25 @@ def test_the_same_code_for_another_reason_is_said_at_once(
         error = SockstreamError("auth-revoked", f"The certificate of {name!r} was revoked", "Renew")
         refusals.note("10.0.0.1", "10.0.0.1:4000", error, 0.0)
     assert len(said.messages) == 2
+
+
+@pytest.mark.parametrize("codes", [1, 7, 1_000])
+def test_words_that_differ_each_time_are_no_way_to_fill_a_disk(
+    said: pytest.LogCaptureFixture, codes: int
+) -> None:
+    """They are a peer's own, and so are the codes."""
+    refusals = Refusals()
+    for number in range(5_000):
+        error = SockstreamError(f"x{number % codes}", f"{number} other words")
+        refusals.note("10.0.0.1", f"10.0.0.1:{number}", error, number / 100)
+    refusals.note("10.0.0.2", "10.0.0.2:1", PLAIN, 51.0)
+    refusals.flush(1_000.0)
+    of_it = [message for message in said.messages if "10.0.0.1" in message]
+    assert len(of_it) <= 9
+    assert len(of_it[-1]) < 200
+    in_full = sum("times more" not in message for message in of_it)
+    assert f"10.0.0.1 {5_000 - in_full} times more: x" in of_it[-1]
+    assert "Refused 10.0.0.2:1: It does not speak TLS. Find out." in said.messages
 
 
 def test_the_port_of_the_peer_makes_no_other_reason(said: pytest.LogCaptureFixture) -> None:

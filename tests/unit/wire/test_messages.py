@@ -195,7 +195,7 @@ def test_long_words_are_cut_and_never_break_the_message() -> None:
     error = WireError("record-refused", "x" * 1_000_000, "\ud800", key="k" * 10_000)
     found = unpack(body(Refuse.of(error)))
     assert isinstance(found, Refuse)
-    assert found.words.endswith("...")
+    assert found.words.endswith("…")
     assert len(body(Refuse.of(error))) < 64 << 10
 
 

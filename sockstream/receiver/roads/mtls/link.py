@@ -11,6 +11,7 @@ from typing import Protocol, Self
 
 from sockstream import tls
 from sockstream.conf import Settings
+from sockstream.exceptions import printable
 from sockstream.receiver.applying.applier import Applied
 from sockstream.receiver.applying.faults import Stopped
 from sockstream.receiver.streams.holders import Holders
@@ -37,7 +38,7 @@ _ANSWER = "goodbye"
 """What a site says to our own bye: no reason of its own."""
 
 _LONGEST_NAME = 100
-_LONGEST_WORDS = 500
+_LONGEST_REASON = 200
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -156,7 +157,7 @@ class Link:
                 case BatchReceived(batch):
                     self._put(batch)
                 case PeerClosing(bye) if bye.reason != _ANSWER:
-                    self._goodbye = f"the site said bye ({_printable(bye.reason)})"
+                    self._goodbye = f"the site said bye ({printable(bye.reason, _LONGEST_REASON)})"
                 case Failed(error):
                     self._broken(error)
         self.pass_on()
@@ -172,7 +173,7 @@ class Link:
         if self._opened is None:
             self._channel.refused(error)
         self._trouble = error
-        self._end(f"{_printable(error.code)}: {_printable(str(error))}")
+        self._end(f"{error.code}: {error}")
 
     def pass_on(self) -> None:
         """Hand what the session has to say to the connection, and set the clock anew."""
@@ -264,8 +265,8 @@ class Link:
             self._session.applied(applied.offset, applied.digest, now)
 
     def on_stopped(self, stopped: Stopped) -> None:
-        words = "%s: stopped at %d (%s, key %s): %s"
-        logger.error(words, self.name, stopped.seq, stopped.model, stopped.key, stopped.error)
+        words, error = "%s: stopped at %d (%s, key %s): %s", stopped.error
+        logger.error(words, self.name, stopped.seq, error.model, error.key, error)
         if not self._closed:
             self._session.stop(stopped.error, self.loop.time())
             self._end("stopped")
@@ -373,8 +374,3 @@ def _checked_name(stream: str) -> str:
     if not stream or len(stream) > _LONGEST_NAME or not stream.isprintable():
         raise WireError("bad-message", f"{stream[:_LONGEST_NAME]!r} is no name for a stream")
     return stream
-
-
-def _printable(text: str) -> str:
-    """Text of the peer's for a log line, which stays one line."""
-    return "".join(char if char.isprintable() else " " for char in text)[:_LONGEST_WORDS]
