@@ -1,13 +1,16 @@
 """Sources, offsets and parked records in the admin, to look at.
 
-People change `disabled`, and retry or drop what is parked.
+People rename, disable, retire and forget sources, let a stream begin anew, and retry or drop what
+is parked. `manage.py oplog_source` does the same, and renames single streams.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.db.models import QuerySet
@@ -19,11 +22,15 @@ from sockstream.exceptions import SockstreamError
 
 from . import parked, parked_tables
 from .models import Offset, Owner, Parked, Source
+from .streams import registry
+from .streams.names import Name
 
 if TYPE_CHECKING:
     _Admin = admin.ModelAdmin[Any]
+    _Form = forms.ModelForm[Source]
 else:
     _Admin = admin.ModelAdmin
+    _Form = forms.ModelForm
 
 
 class ReadOnlyAdmin(_Admin):
@@ -39,20 +46,87 @@ class ReadOnlyAdmin(_Admin):
         return False
 
 
+def _act(page: _Admin, request: HttpRequest, action: Callable[[], object]) -> None:
+    """Do something that may be refused in words."""
+    try:
+        action()
+    except SockstreamError as error:
+        page.message_user(request, str(error), messages.ERROR)
+
+
+class SourceForm(_Form):
+    """A source, and the name that it shall have."""
+
+    new_name = forms.CharField(
+        label="rename to",
+        required=False,
+        max_length=200,
+        help_text="If the site has a certificate with another name: all that it brought follows.",
+    )
+
+
 @admin.register(Source)
 class SourceAdmin(ReadOnlyAdmin):
-    """The sites that central knows. A person may disable one: it is refused from then on."""
+    """The sites that central knows: a person may disable, rename, retire or forget one."""
 
-    _SEEN = ("address", "first_seen", "last_seen", "serial", "fingerprint", "not_after")
-    fields = ("name", "disabled", *_SEEN)
-    readonly_fields = ("name", *_SEEN)
+    _SEEN = ("retired_at", "address", "first_seen", "last_seen", "serial", "fingerprint")
+    form = SourceForm
+    fields = ("name", "new_name", "disabled", *_SEEN, "not_after")
+    readonly_fields = ("name", *_SEEN, "not_after")
 
-    list_display = ("name", "disabled", "address", "first_seen", "last_seen", "not_after")
+    list_display = (
+        "name",
+        "disabled",
+        "retired_at",
+        "address",
+        "first_seen",
+        "last_seen",
+        "not_after",
+    )
     list_filter = ("disabled",)
     search_fields = ("name",)
+    actions = ("retire_selected", "delete_selected")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return admin.ModelAdmin.has_change_permission(self, request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """By the action only, which asks."""
+        return obj is None and admin.ModelAdmin.has_delete_permission(self, request)
+
+    def save_model(self, request: HttpRequest, obj: Source, form: Any, change: bool) -> None:
+        name, using = Name(obj.name), str(obj._state.db)
+        if "disabled" in form.changed_data:
+            act = registry.disable if obj.disabled else registry.enable
+            _act(self, request, partial(act, name, using=using))
+        if new := form.cleaned_data["new_name"]:
+            _act(self, request, partial(registry.rename, name, Name(new), using=using))
+
+    @admin.action(description="Retire the selected sources", permissions=["change"])
+    def retire_selected(self, request: HttpRequest, queryset: QuerySet[Source]) -> None:
+        """They are gone for good: refused, and never missed."""
+        for source in queryset:
+            name = Name(source.name)
+            _act(self, request, partial(registry.retire, name, using=queryset.db))
+
+    @admin.action(description="Forget the selected sources", permissions=["delete"])
+    def delete_selected(
+        self, request: HttpRequest, queryset: QuerySet[Source]
+    ) -> HttpResponse | None:
+        """Delete what central knows of them, once the page of Django's is confirmed."""
+        answer: HttpResponse | None = delete_selected(self, request, queryset)
+        return answer
+
+    def get_deleted_objects(
+        self, objs: Iterable[Source], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """What that page lists. The rows that the sources brought stay."""
+        names = [f"{source}, and where its streams stand; its rows stay" for source in objs]
+        return names, {"sources": len(names)}, set(), []
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Source]) -> None:
+        for source in list(queryset):
+            registry.forget(Name(source.name), using=queryset.db)
 
 
 @admin.register(Offset)
@@ -73,6 +147,7 @@ class OffsetAdmin(ReadOnlyAdmin):
     )
     list_filter = ("state", "error_code")
     list_select_related = ("source",)
+    actions = ("adopt_selected",)
     exclude = (
         "epoch",
         "pending_epoch",
@@ -82,6 +157,17 @@ class OffsetAdmin(ReadOnlyAdmin):
         "fence",
         "parked_changes",
     )
+
+    def has_adopt_permission(self, request: HttpRequest) -> bool:
+        """Whether this person may let streams begin anew."""
+        return admin.ModelAdmin.has_change_permission(self, request)
+
+    @admin.action(description="Let the selected streams begin anew", permissions=["adopt"])
+    def adopt_selected(self, request: HttpRequest, queryset: QuerySet[Offset]) -> None:
+        """The next connection of each may bring any history."""
+        for row in queryset.select_related("source"):
+            name = Name(row.source.name, row.stream)
+            _act(self, request, partial(registry.adopt, name, using=queryset.db))
 
 
 @admin.register(Owner)

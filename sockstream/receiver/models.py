@@ -20,10 +20,14 @@ class State(models.TextChoices):
 
 
 class Source(models.Model):
-    """A site, as its client certificate names it. `disabled` refuses it from the next hello on."""
+    """A site, as its client certificate names it.
+
+    `disabled` refuses it. `retired_at`: it is gone for good, so it is disabled and never missed.
+    """
 
     name = models.CharField(max_length=200, unique=True)
-    disabled = models.BooleanField(default=False)
+    disabled = models.BooleanField(default=False, db_index=True)
+    retired_at = models.DateTimeField("retired", null=True, blank=True)
     first_seen = models.DateTimeField()
     last_seen = models.DateTimeField()
     serial = models.CharField(max_length=64, default="", blank=True)

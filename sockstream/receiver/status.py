@@ -69,7 +69,7 @@ def _certificate_warning(source: Source) -> str:
 def _state(row: Offset) -> str:
     """As noted; "lost" if it is noted as connected, but no oplog_receive says so any more."""
     if row.source.disabled:
-        return "disabled"
+        return "disabled" if row.source.retired_at is None else "retired"
     patience = timedelta(seconds=_LOOKS * settings().RECHECK)
     if row.state == State.CONNECTED and row.source.last_seen < timezone.now() - patience:
         return "lost"

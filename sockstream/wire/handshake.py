@@ -69,6 +69,7 @@ def judge_hello(
     confirmed: bool = True,
     *,
     pending: bytes = b"",
+    name: str = "SOURCE",
     schema: bytes = b"",
     protocols: tuple[int, int] = (PROTOCOL_MIN, PROTOCOL_MAX),
 ) -> Judgement:
@@ -77,9 +78,9 @@ def judge_hello(
     `known` is what it has applied of the stream (None: nothing), `pending` an epoch that it heard
     of before and has nothing of (b"": none), `session` the last number that it gave, and
     `confirmed` whether that one was confirmed: a lost welcome is answered with the same number.
-    `schema` is the fingerprint of central's own models, b"" if it has none.
-    Raises WireError: bad-message, version-unsupported, unknown-source, epoch-unknown,
-    sender-rewound, history-diverged or gap.
+    `name` is how a command calls the stream, `schema` the fingerprint of central's own models, b""
+    if it has none. Raises WireError: bad-message, version-unsupported, unknown-source,
+    epoch-unknown, sender-rewound, history-diverged or gap.
     """
     protocol = _common_version(hello, protocols)
     _check_range(hello)
@@ -88,7 +89,7 @@ def judge_hello(
         _check_new(hello)
         known = Position(hello.epoch, 0, ZERO)
     else:
-        _check_known(hello, known)
+        _check_known(hello, known, name)
     return Judgement(
         protocol=protocol,
         session=_session_number(hello, session, confirmed),
@@ -169,14 +170,14 @@ def _check_new(hello: Hello) -> None:
         )
 
 
-def _check_known(hello: Hello, known: Position) -> None:
+def _check_known(hello: Hello, known: Position, name: str) -> None:
     if hello.epoch != known.epoch:
         raise WireError(
             "epoch-unknown",
             f"The site's history began anew (epoch {hello.epoch.hex()[:8]}); central has "
             f"{known.seq} records of another one ({known.epoch.hex()[:8]})",
-            "If the site's database was made anew, run manage.py oplog_adopt at central; "
-            "else give the site its old database back",
+            f"If the site's database was made anew, run manage.py oplog_source adopt {name} at "
+            "central; else give the site its old database back",
         )
     if hello.highest_seq < known.seq:
         raise _sender_rewound(hello.highest_seq, known.seq)

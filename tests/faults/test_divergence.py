@@ -97,7 +97,7 @@ def refused(pair: Pair, certificates: Certificates, receiver: ReceiverProcess, c
     assert (after["seq"], after["digest"]) == (before["seq"], before["digest"])
     # It may have connected before what was written was numbered, so the last word counts.
     line = [line for line in sender.lines if "WARNING" in line][-1]
-    assert "oplog_snapshot --new-epoch" in line or "oplog_adopt" in line
+    assert "oplog_snapshot --new-epoch" in line or "oplog_source adopt" in line
     return line
 
 

@@ -70,6 +70,11 @@ class Dialect:
     def wait_for_locks(self, cursor: CursorWrapper, milliseconds: float) -> None:
         """In a transaction: wait so long for a lock at most, where that can be said."""
 
+    @contextmanager
+    def hasty(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        """For whoever tries again himself: a statement does not wait for a lock, if it can help."""
+        yield
+
     def locked(self, rows: QuerySet[M], connection: BaseDatabaseWrapper) -> QuerySet[M]:
         """The rows, locked when they are read; what they are joined with is not, if possible."""
         alone = connection.features.has_select_for_update_of

@@ -7,22 +7,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connections, transaction
-from django.db.models import F
 from django.utils import timezone
 
 from sockstream.conf import settings
-from sockstream.exceptions import ConfigError
 from sockstream.receiver.applying.faults import Fenced
 from sockstream.receiver.applying.progress import locked
 from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import Offset, Source, State
 from sockstream.tls import Peer
 from sockstream.wire import handshake
-from sockstream.wire.digest import ZERO, Position
+from sockstream.wire.digest import Position
 from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Hello
 
-from .names import known_elsewhere, mistaken, renamed
+from .names import Name, known_elsewhere, mistaken, renamed
 
 LOCK_WAIT = 10_000.0
 
@@ -123,12 +121,13 @@ def _offset(source: Source, stream: str, using: str) -> Offset:
     return offsets.get_or_create(source=source, stream=stream)[0]
 
 
-def disabled(source: str) -> WireError:
-    """What a source hears that a person has disabled."""
+def disabled(source: Source) -> WireError:
+    """What a source hears that a person has disabled or retired."""
+    done = "disabled" if source.retired_at is None else "retired"
     return WireError(
         "source-disabled",
-        f"Central has disabled the source {source}",
-        "Enable it in central's table of sources",
+        f"Central has {done} the source {source.name}",
+        f"Run manage.py oplog_source enable {Name(source.name).quoted} at central",
     )
 
 
@@ -138,7 +137,7 @@ def _admit(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
     Raises WireError if the site may not have it.
     """
     if row.source.disabled:
-        raise disabled(row.source.name)
+        raise disabled(row.source)
     _look_for_clones(row, hello)
     _look_for_other_names(row, hello, using)
     return _take_over(row, hello, schema)
@@ -180,7 +179,13 @@ def _look_for_other_names(row: Offset, hello: Hello, using: str) -> None:
 def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
     known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.epoch else None
     judgement = handshake.judge_hello(
-        hello, known, row.session, row.confirmed, pending=bytes(row.pending_epoch), schema=schema
+        hello,
+        known,
+        row.session,
+        row.confirmed,
+        pending=bytes(row.pending_epoch),
+        name=Name(row.source.name, row.stream).quoted,
+        schema=schema,
     )
     # The rest of the position stays that of what is applied, until something of the epoch is.
     row.pending_epoch = b"" if hello.epoch == bytes(row.epoch) else hello.epoch
@@ -225,39 +230,6 @@ def confirm(opened: Opened, *, using: str) -> None:
     mine.filter(error_seq=0).exclude(state=State.CHECKING).update(
         state=State.CONNECTED, error_code="", error="", error_at=None
     )
-
-
-def adopt(source: str, stream: str, *, using: str) -> Position:
-    """Let the next hello begin the stream anew at record 1, whatever its epoch.
-
-    Whoever sends it now is shut out. Returns where the stream stood; the rows stay. Raises
-    ConfigError if central has no such stream.
-    """
-    with transaction.atomic(using=using):
-        mine = Offset.objects.using(using).filter(source__name=source, stream=stream)
-        if not mine.update(fence=F("fence") + 1):  # a write first, see hold
-            raise ConfigError(
-                f"Central has no stream {source}/{stream}", "manage.py oplog_status names them"
-            )
-        row = mine.get()
-        before = Position(bytes(row.epoch), row.seq, bytes(row.digest))
-        mine.update(
-            epoch=b"",
-            pending_epoch=b"",
-            anew=True,
-            seq=0,
-            digest=ZERO,
-            session=0,
-            confirmed=True,
-            state=State.IDLE,
-            error_code="",
-            error="",
-            error_model="",
-            error_key="",
-            error_seq=0,
-            error_at=None,
-        )
-    return before
 
 
 def leave(opened: Opened, *, using: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from django.utils import timezone
 
@@ -36,13 +36,13 @@ def judge(peers: Iterable[tls.Peer], files: Paths, using: str) -> dict[tls.Peer,
     for start in range(0, len(names), _AT_ONCE):
         some = names[start : start + _AT_ONCE]
         sources.filter(name__in=some).update(last_seen=timezone.now())
-    out = set(sources.filter(disabled=True).values_list("name", flat=True))
-    return {peer: error for peer in met if (error := _verdict(peer, files, peer.name in out))}
+    out = {source.name: disabled(source) for source in sources.filter(disabled=True)}
+    return {peer: error for peer in met if (error := _verdict(peer, files, out))}
 
 
-def _verdict(peer: tls.Peer, files: Paths, is_disabled: bool) -> WireError | None:
-    if is_disabled:
-        return disabled(peer.name)
+def _verdict(peer: tls.Peer, files: Paths, out: Mapping[str, WireError]) -> WireError | None:
+    if peer.name in out:
+        return out[peer.name]
     try:
         check_certificate(peer, files)
     except WireError as error:

@@ -6,7 +6,8 @@ import pytest
 
 from sockstream.receiver.applying.applier import Applier, Fenced
 from sockstream.receiver.models import Offset, Parked
-from sockstream.receiver.streams import offsets
+from sockstream.receiver.streams import offsets, registry
+from sockstream.receiver.streams.names import Name
 from sockstream.wire.digest import ZERO
 from sockstream.wire.errors import WireError
 from tests.integration.applier.feed import EPOCH, Feed
@@ -155,6 +156,6 @@ def test_a_stream_that_was_given_an_absurd_number_is_mended(central: str, origin
 
 def test_adopting_forgets_the_session(central: str, original: Feed) -> None:
     offsets.confirm(original.opened(central, last_session=1 << 31), using=central)
-    offsets.adopt("site-a", "default", using=central)
+    registry.adopt(Name("site-a", "default"), using=central)
     assert position(central) == (b"", 0, ZERO, b"")
     assert Feed().opened(central, epoch=FORK).session == 1

@@ -6,7 +6,7 @@ import pytest
 
 from sockstream.exceptions import ConfigError
 from sockstream.receiver.models import Offset
-from sockstream.receiver.streams import offsets
+from sockstream.receiver.streams import registry
 from sockstream.receiver.streams.names import Name
 from sockstream.wire.errors import Class, WireError
 from tests.integration.applier.feed import EPOCH, Feed, epoch_of
@@ -69,7 +69,7 @@ def test_a_known_source_with_the_history_of_another_one(central: str, feed: Feed
 
 def test_a_copy_that_is_adopted_is_a_site_of_its_own(central: str, feed: Feed) -> None:
     refused(Feed(), central, "copy", epoch=FORK, parent_epoch=EPOCH)
-    offsets.adopt("copy", "default", using=central)
+    registry.adopt(Name("copy", "default"), using=central)
     copy = Feed()
     applier = copy.applier(central, "copy", epoch=FORK, parent_epoch=EPOCH)
     applier.apply([copy.insert(Slot(name="of the copy")).batch()])

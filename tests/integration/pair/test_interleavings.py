@@ -25,7 +25,8 @@ from demo.compare import compare
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
 from sockstream.receiver.applying.applier import Fenced
-from sockstream.receiver.streams import offsets
+from sockstream.receiver.streams import registry
+from sockstream.receiver.streams.names import Name
 from sockstream.sender import oplog
 from sockstream.sender.sequencer import Sequencer
 from sockstream.sender.snapshot import Snapshot
@@ -340,7 +341,7 @@ class Mending(Snapshotting):
         except WireError as error:
             if error.code != "epoch-unknown":
                 raise
-            offsets.adopt(SOURCE, self.pair.site, using=self.pair.central)
+            registry.adopt(Name(SOURCE, self.pair.site), using=self.pair.central)
             super().settle()
 
 

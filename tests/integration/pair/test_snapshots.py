@@ -14,7 +14,8 @@ from sockstream.conf import Settings
 from sockstream.conf import settings as ours
 from sockstream.exceptions import ConfigError
 from sockstream.receiver.models import HeldRow, Holding, Offset, Owner, Source
-from sockstream.receiver.streams import offsets
+from sockstream.receiver.streams import registry
+from sockstream.receiver.streams.names import Name
 from sockstream.sender import oplog, status
 from sockstream.sender.capture import layouts
 from sockstream.sender.models import Batch, Capture, Stream
@@ -172,9 +173,9 @@ def test_a_database_made_anew_is_adopted(pair: Pair) -> None:
     fill(pair, "new life")
     assert refused(pair) == "epoch-unknown"
     with pytest.raises(ConfigError, match="Central has no stream nobody/"):
-        offsets.adopt("nobody", pair.site, using=pair.central)
-    before = offsets.adopt(SOURCE, pair.site, using=pair.central)
-    assert before.seq
+        registry.adopt(Name("nobody", pair.site), using=pair.central)
+    before = registry.adopt(Name(SOURCE, pair.site), using=pair.central)
+    assert before[1].seq
     transfer(pair)
     texts = set(Question.objects.using(pair.central).values_list("text", flat=True))
     assert texts == {"old life", "new life"}
