@@ -36,13 +36,15 @@ def update(
     using: str,
     *,
     more: Mapping[str, int] | None = None,
+    also: str = "",
 ) -> int:
     """Set `changes`, and count up by `more`, where the fields have these values.
 
-    Returns how many rows there are. Raises Django's database errors.
+    `also` is a condition more, in which a field stands as in `select`. Returns how many rows there
+    are. Raises Django's database errors.
     """
     more = more or {}
-    sql = _update(model, tuple(changes), tuple(more), tuple(where), using)
+    sql = _update(model, tuple(changes), tuple(more), tuple(where), using, also)
     params = [*_values(model, changes, using), *more.values(), *_values(model, where, using)]
     with connections[using].cursor() as cursor:
         cursor.execute(sql, params)
@@ -67,12 +69,19 @@ def _select(model: Model, names: Sequence[str], where: str, using: str) -> str:
 
 @functools.cache
 def _update(
-    model: Model, changes: Sequence[str], more: Sequence[str], where: Sequence[str], using: str
+    model: Model,
+    changes: Sequence[str],
+    more: Sequence[str],
+    where: Sequence[str],
+    using: str,
+    also: str,
 ) -> str:
     quoted = _quoted(model, (*changes, *more, *where), using)
     sets = [f"{quoted[name]} = %s" for name in changes]
     sets += [f"{quoted[name]} = {quoted[name]} + %s" for name in more]
     same = " AND ".join(f"{quoted[name]} = %s" for name in where)
+    if also:
+        same += f" AND {also.format_map(quoted)}"
     return f"UPDATE {_table(model, using)} SET {', '.join(sets)} WHERE {same}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from django.db import DatabaseError
 
 from sockstream.databases.trouble import is_about_a_table, trouble, words_of
 from sockstream.exceptions import Refusal
+from sockstream.receiver.models import Source
 from sockstream.wire.errors import WireError
 
 __all__ = [
@@ -52,6 +54,16 @@ class Stopped(Exception):
         self.model = model
         self.key = key
         self.seq = seq
+
+
+def disabled(source: Source) -> WireError:
+    """What a source hears that a person has disabled or retired."""
+    done = "disabled" if source.retired_at is None else "retired"
+    return WireError(
+        "source-disabled",
+        f"Central has {done} the source {source.name}",
+        f"Run manage.py oplog_source enable {shlex.quote(source.name)} at central",
+    )
 
 
 class RecordFault(Exception):

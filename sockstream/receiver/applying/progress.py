@@ -16,7 +16,7 @@ from sockstream.receiver.models import Offset, Source, State
 from sockstream.wire.digest import ZERO
 from sockstream.wire.errors import WireError
 
-from .faults import Fenced
+from .faults import Fenced, disabled
 from .parts import Step
 from .tables.effects import Meetings
 
@@ -27,7 +27,12 @@ _LATER = ("state", "error_seq", "parked", "parked_changes")
 _HELD = (*_UNMOVED[:4], "pending_epoch", *_UNMOVED[4:], *_LATER)
 _MINE = (
     "{stream} = %s AND {fence} = %s AND {source_id} = "
-    f"(SELECT id FROM {Source._meta.db_table} WHERE name = %s)"
+    f"(SELECT id FROM {Source._meta.db_table} WHERE name = %s AND NOT disabled)"
+)
+# Looked at by the transaction's last statement: a person may disable the source while it is at
+# work, and does not wait for the offset's lock.
+_ENABLED = (
+    f"EXISTS (SELECT 1 FROM {Source._meta.db_table} s WHERE s.id = {{source_id}} AND NOT disabled)"
 )
 
 
@@ -91,7 +96,8 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
     """Lock the stream's offset until the transaction ends.
 
     On SQLite a transaction that begins by reading can't always write later, so it begins with a
-    write that changes nothing. Raises Fenced if the stream has a newer session.
+    write that changes nothing. Raises Fenced if the stream has a newer session, WireError if the
+    source is disabled.
     """
     lock = dialect(using).locks_rows
     if not lock:
@@ -99,7 +105,7 @@ def hold(source: str, stream: str, fence: int, using: str) -> Progress:
     where = _MINE + " FOR UPDATE" * lock
     for values in own_tables.select(Offset, _HELD, where, [stream, fence, source], using):
         return _begun(Offset.from_db(using, _HELD, values))
-    raise Fenced(f"{source}/{stream} has a newer session")
+    raise _shut_out(source, stream, using)
 
 
 def _begun(row: Offset) -> Progress:
@@ -110,15 +116,23 @@ def _begun(row: Offset) -> Progress:
     return Progress(row, row.seq, bytes(row.digest), stored)
 
 
+def _shut_out(source: str, stream: str, using: str) -> Exception:
+    """Why a stream is not ours any more."""
+    if (out := Source.objects.using(using).filter(name=source, disabled=True).first()) is not None:
+        return disabled(out)
+    return Fenced(f"{source}/{stream} has a newer session")
+
+
 def locked(rows: QuerySet[Offset], using: str) -> QuerySet[Offset]:
     """The rows, locked when they are read; of what they are joined with nothing, if possible."""
     return dialect(using).locked(rows, connections[using])
 
 
 def move(progress: Progress, using: str) -> None:
-    """Move the offset to where the records stand, if it still is where it was held.
+    """Move the offset to where the records stand, if it still is where it was held, and the source
+    was not disabled meanwhile.
 
-    Raises Fenced if it is not: the transaction must not commit.
+    Raises Fenced, or WireError source-disabled, if not: the transaction must not commit.
     """
     row = progress.row
     changes: dict[str, Any] = {
@@ -133,8 +147,8 @@ def move(progress: Progress, using: str) -> None:
         changes |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
     more = {name: getattr(progress.meetings, name) for name in _MEETINGS}
     more |= {"parked": progress.parked, "records_applied": progress.records - progress.parked}
-    if not own_tables.update(Offset, changes, progress.stored, using, more=more):
-        raise Fenced(f"The offset of {row.stream} was moved by a newer session")
+    if not own_tables.update(Offset, changes, progress.stored, using, more=more, also=_ENABLED):
+        raise _shut_out(Source.objects.using(using).get(pk=row.source_id).name, row.stream, using)
 
 
 def note_checking(progress: Progress, using: str, words: str) -> None:

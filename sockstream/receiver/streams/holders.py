@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -25,6 +25,7 @@ from sockstream.wire.messages import Hello
 from . import offsets, sources
 from .pool import Pool
 from .queue import Listener, StreamQueue
+from .watch import Watch
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class Holders:
     def __init__(self, papers: Papers, using: str, settings: Settings) -> None:
         self.pool = Pool(using, settings.APPLIERS)
         self._papers = papers
+        self._watch = Watch(papers, using)
         self._using = using
         self._settings = settings
         self._schema = fingerprint(describe(model) for model in captured_models(settings))
@@ -146,24 +148,34 @@ class Holders:
         if self._holders.get(key) is link:
             del self._holders[key]
 
-    async def judge(self, links: Iterable[Holder]) -> None:
-        """End those links whose sites may not go on, and warn of certificates that expire soon."""
+    async def look(self, links: Iterable[Holder]) -> None:
+        """End those links whose sources are disabled, or whose certificates are newly revoked."""
         links = list(links)
+        self._let_go(links, await self._watch.look([link.peer for link in links]))
+
+    async def judge(self, links: Iterable[Holder]) -> None:
+        """Note that the sites are connected; warn of certificates that expire soon, and end the
+        links of those that may not go on, though no list is new: one may be too old by now.
+        """
+        links = list(links)
+        peers = {link.peer for link in links}
         for link in links:
             self._expiry.of_site(link.peer)
-        peers = [link.peer for link in links]
-        call = partial(sources.judge, peers, self._papers.files, self._using)
+        self._let_go(links, sources.revoked(peers, self._papers.files))
+        call = partial(sources.seen, {peer.name for peer in peers}, self._using)
         try:
-            verdicts = await self._in_pool(call)
+            await self._in_pool(call)
         except DatabaseError as error:
-            logger.warning("The sources cannot be looked at: %s", faults.words_of(error))
-            return
+            logger.warning("The sources cannot be noted as seen: %s", faults.words_of(error))
+
+    def _let_go(self, links: Iterable[Holder], verdicts: Mapping[tls.Peer, WireError]) -> None:
         for link in links:
             if (verdict := verdicts.get(link.peer)) is not None:
                 link.fail(verdict, f"may not go on: {verdict.code}")
 
     def end(self) -> None:
         """Finish what is at work, and say how far each stream has come. No link may be left."""
+        self._watch.close()
         self.pool.close()
         for name, offset in sorted(self._applied.items()):
             logger.info("%s: applied up to %d", name, offset)

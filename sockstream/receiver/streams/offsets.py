@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connections, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from sockstream.conf import settings
-from sockstream.receiver.applying.faults import Fenced
+from sockstream.receiver.applying.faults import Fenced, disabled
 from sockstream.receiver.applying.progress import locked
 from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import Offset, Source, State
@@ -55,10 +56,10 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
     models. Raises WireError if the site may not send, and notes why; raises database errors, for
     instance if another process holds the offset for longer than the lock timeout.
     """
+    # Apart: whoever disables the source does not wait until this has the offset's lock.
+    known = _source(source, using)
     with transaction.atomic(using=using):
         wait_for_locks(using)
-        known = _source(source, using)
-        _check_room(known, hello.stream, using)
         row = _offset(known, hello.stream, using)
         try:
             opened = _admit(row, hello, schema, using)
@@ -99,7 +100,6 @@ def wait_for_locks(using: str) -> None:
 def _source(name: str, using: str) -> Source:
     now = timezone.now()
     sources = Source.objects.using(using)
-    # A write first: on SQLite, the transaction has to begin with one.
     sources.filter(name=name).update(last_seen=now)
     return sources.get_or_create(name=name, defaults={"first_seen": now, "last_seen": now})[0]
 
@@ -117,18 +117,11 @@ def _check_room(source: Source, stream: str, using: str) -> None:
 
 
 def _offset(source: Source, stream: str, using: str) -> Offset:
-    offsets = locked(Offset.objects.using(using).select_related("source"), using)
-    return offsets.get_or_create(source=source, stream=stream)[0]
-
-
-def disabled(source: Source) -> WireError:
-    """What a source hears that a person has disabled or retired."""
-    done = "disabled" if source.retired_at is None else "retired"
-    return WireError(
-        "source-disabled",
-        f"Central has {done} the source {source.name}",
-        f"Run manage.py oplog_source enable {Name(source.name).quoted} at central",
-    )
+    offsets = Offset.objects.using(using).select_related("source")
+    # A write first: on SQLite, the transaction has to begin with one.
+    if not offsets.filter(source=source, stream=stream).update(fence=F("fence")):
+        _check_room(source, stream, using)
+    return locked(offsets, using).get_or_create(source=source, stream=stream)[0]
 
 
 def _admit(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:

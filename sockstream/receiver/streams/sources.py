@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from django.utils import timezone
 
 from sockstream import tls
 from sockstream.exceptions import SockstreamError
+from sockstream.receiver.applying.faults import disabled
 from sockstream.receiver.models import Source
 from sockstream.tls.papers import Paths
 from sockstream.wire.errors import Class, WireError
-
-from .offsets import disabled
 
 _AT_ONCE = 500
 
@@ -28,21 +27,26 @@ def check_certificate(peer: tls.Peer, files: Paths) -> None:
         raise WireError(error.code, error.words, error.mend, class_=class_) from error
 
 
-def judge(peers: Iterable[tls.Peer], files: Paths, using: str) -> dict[tls.Peer, WireError]:
-    """Those of the connected peers that may not go on, and why. Notes that the peers were seen."""
-    met = set(peers)
-    sources = Source.objects.using(using)
-    names = sorted({peer.name for peer in met})
-    for start in range(0, len(names), _AT_ONCE):
-        some = names[start : start + _AT_ONCE]
-        sources.filter(name__in=some).update(last_seen=timezone.now())
-    out = {source.name: disabled(source) for source in sources.filter(disabled=True)}
-    return {peer: error for peer in met if (error := _verdict(peer, files, out))}
+def revoked(peers: Iterable[tls.Peer], files: Paths) -> dict[tls.Peer, WireError]:
+    """Those of the peers whose certificates are revoked, or of which nobody can tell."""
+    return {peer: error for peer in peers if (error := _verdict(peer, files))}
 
 
-def _verdict(peer: tls.Peer, files: Paths, out: Mapping[str, WireError]) -> WireError | None:
-    if peer.name in out:
-        return out[peer.name]
+def all_disabled(using: str) -> dict[str, WireError]:
+    """What each source hears that a person has disabled or retired, by its name."""
+    out = Source.objects.using(using).filter(disabled=True).only("name", "retired_at")
+    return {source.name: disabled(source) for source in out}
+
+
+def seen(names: Iterable[str], using: str) -> None:
+    """Note that these sources are connected."""
+    ordered = sorted(set(names))
+    for start in range(0, len(ordered), _AT_ONCE):
+        some = ordered[start : start + _AT_ONCE]
+        Source.objects.using(using).filter(name__in=some).update(last_seen=timezone.now())
+
+
+def _verdict(peer: tls.Peer, files: Paths) -> WireError | None:
     try:
         check_certificate(peer, files)
     except WireError as error:

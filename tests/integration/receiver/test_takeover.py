@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 from django.utils import timezone
 
-from sockstream.receiver.models import Offset, Source, State
+from sockstream.receiver.models import Offset, State
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.errors import WireError
 from sockstream.wire.sending import Welcomed
@@ -124,18 +124,6 @@ def test_a_hello_that_is_refused_takes_nothing(
             mine.send_all()
         assert not running.said("taken over")
     assert Slot.objects.using(central).count() == 7
-
-
-def test_a_source_that_is_disabled_ends_no_link_by_its_hello(central: str, trust: Trust) -> None:
-    """The look at the sources does, when it is due."""
-    with Central(central, trust, RECHECK=60.0) as running, connected(running.site()) as mine:
-        mine.oplog.add(slots(1))
-        mine.send_all()
-        Source.objects.using(central).update(disabled=True)
-        with pytest.raises(WireError, match="disabled"):
-            running.site(oplog=mine.oplog).connect()
-        mine.oplog.add(slots(1))
-        mine.send_all()
 
 
 def test_one_of_many_has_it(central: str, trust: Trust) -> None:

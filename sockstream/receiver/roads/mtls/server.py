@@ -25,6 +25,7 @@ from .link import Link, Terms
 from .refusals import Refusals
 
 _GOODBYES = 3.0
+_WATCH = 0.4
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -61,12 +62,13 @@ class Server:
             for sock in sockets
         ]
         self._look_now = asyncio.Event()
-        looking = self._loop.create_task(self._look_again())
+        looking = [self._loop.create_task(each) for each in (self._look_again(), self._watch())]
         if self._hangup is not None:
             self._loop.add_reader(self._hangup.fileno(), self._heed, self._hangup)
         await self._asked(stop)
         logger.info("Stopping (%s): what is being applied is finished first", stop.reason)
-        looking.cancel()
+        for task in looking:
+            task.cancel()
         for server in servers:
             server.close()
         await self._drain()
@@ -123,6 +125,12 @@ class Server:
             await self._until_next_look()
             self._refusals.flush(self._loop.time())
             await self.holders.judge(self.links)
+
+    async def _watch(self) -> None:
+        """Who is disabled or revoked goes within a second."""
+        while True:
+            await asyncio.sleep(_WATCH)
+            await self.holders.look(self.links)
 
     async def _until_next_look(self) -> None:
         self._look_now.clear()
