@@ -14,20 +14,21 @@ SEED ?=
 APP := $(VENV)-app
 SECONDS ?= 60
 
-.PHONY: help demo test test-all test-app faults fuzz check coverage bench clean
+.PHONY: help demo test test-all test-others test-app faults fuzz check coverage bench clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo      two sites, real traffic, both ends killed and started again, then compared"
-	@echo "make test      every test, on SQLite, PostgreSQL and MariaDB if it is installed"
-	@echo "make test-all  the same on every Python found here, with every supported Django"
-	@echo "make test-app  Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
-	@echo "make faults    kills, cuts, dead lines and databases in trouble under load: MINUTES=30 SEED=..."
-	@echo "make check     formatting, lint, types, and the tests in Python's development mode"
-	@echo "make coverage  which lines and branches of sockstream/ the quick tests reach"
-	@echo "make fuzz      the wire under a coverage-guided fuzzer for SECONDS=60"
-	@echo "make bench     sockstream and its peers measured in one run, beside the goals"
-	@echo "make clean     remove what these commands made"
+	@echo "make demo         two sites, real traffic, both ends killed and started again, then compared"
+	@echo "make test         every test, on SQLite, PostgreSQL and MariaDB if it is installed"
+	@echo "make test-all     the same on every Python found here, with every supported Django"
+	@echo "make test-others  the unit tests on every other Python found here"
+	@echo "make test-app     Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
+	@echo "make faults       kills, cuts, dead lines and databases in trouble under load: MINUTES=30 SEED=..."
+	@echo "make check        formatting, lint, types, and the tests in Python's development mode"
+	@echo "make coverage     which lines and branches of sockstream/ the quick tests reach"
+	@echo "make fuzz         the wire under a coverage-guided fuzzer for SECONDS=60"
+	@echo "make bench        sockstream and its peers measured in one run, beside the goals"
+	@echo "make clean        remove what these commands made"
 
 demo: $(VENV)/.test
 	@$(BIN)/python -m demo
@@ -37,6 +38,9 @@ test: $(VENV)/.test
 
 test-all:
 	@$(PYTHON) tests/matrix.py $(ARGS)
+
+test-others:
+	@$(PYTHON) tests/matrix.py --others $(ARGS)
 
 test-app:
 	@$(MAKE) --no-print-directory VENV=$(APP) $(APP)/.app
