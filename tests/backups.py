@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import weakref
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +15,9 @@ class SQLiteBackup:
 
     def __init__(self, using: str) -> None:
         self._using = using
-        self._copy = sqlite3.connect(":memory:")
+        # It is closed in whichever thread the last reference to the backup goes.
+        self._copy = sqlite3.connect(":memory:", check_same_thread=False)
+        weakref.finalize(self, self._copy.close)
         connections[using].ensure_connection()
         connections[using].connection.backup(self._copy)
 
