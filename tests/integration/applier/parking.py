@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.db import connections
+
 from sockstream.receiver.models import Offset, Parked
 from tests.zoo.models import Slot
 
 MODELS = ["polls", "zoo", "zoo_pg", "zoo_raw"]
+# No text takes it: SQLite has no such integer, PostgreSQL no NUL, and MariaDB looks at the length.
+_MISFITS: dict[str, Any] = {"sqlite": 2**64 - 1, "postgresql": "a\x00b", "mysql": "x" * 300}
 
 
 def offset(using: str) -> Offset:
@@ -21,3 +27,8 @@ def parked(using: str) -> list[tuple[int, str, int]]:
 def take(using: str, position: int) -> Slot:
     """Somebody at central takes a unique value that a site will want."""
     return Slot.objects.using(using).create(position=position)
+
+
+def misfit(using: str) -> Any:
+    """The wire value of a text that this database refuses."""
+    return _MISFITS[connections[using].vendor]

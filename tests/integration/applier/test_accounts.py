@@ -21,6 +21,10 @@ from tests.zoo.models import Author, Essay, Slot, Topping, Tree
 
 Make = Callable[[str], Any]
 
+# A trigger of MySQL's or MariaDB's can refuse a row, but it cannot leave one out without an error.
+with_such_triggers = pytest.mark.parametrize(
+    "central", ["central_sqlite", "central_pg"], ids=["sqlite", "pg"], indirect=True
+)
 KINDS: dict[str, Make] = {
     "uuid": lambda name: Tree(name=name),
     "numbered": lambda name: Author(name=name),
@@ -74,6 +78,7 @@ def refused(stopped: Stopped, row: Any, label: str, seq: int) -> bool:
     )
 
 
+@with_such_triggers
 @pytest.mark.parametrize("beside", [1, 250])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_insert(kind: str, beside: int, central: str) -> None:
@@ -92,6 +97,7 @@ def test_an_insert(kind: str, beside: int, central: str) -> None:
     assert type(bad)._default_manager.using(central).count() == beside + 1
 
 
+@with_such_triggers
 @pytest.mark.parametrize("beside", [1, 250])
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_update(kind: str, beside: int, central: str) -> None:
@@ -120,6 +126,7 @@ def test_an_update(kind: str, beside: int, central: str) -> None:
     assert "skip" in found
 
 
+@with_such_triggers
 def test_an_insert_of_a_row_that_is_there_and_stays_as_it_is(central: str) -> None:
     there = Tree(name="site")
     Tree.objects.using(central).create(id=there.id, name="central")
@@ -131,6 +138,7 @@ def test_an_insert_of_a_row_that_is_there_and_stays_as_it_is(central: str) -> No
         assert refused(stopped.value, there, "zoo.tree", 2)
 
 
+@with_such_triggers
 @pytest.mark.parametrize("beside", [0, 250])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_delete(kind: str, beside: int, central: str) -> None:
@@ -151,6 +159,7 @@ def test_a_delete(kind: str, beside: int, central: str) -> None:
     assert Offset.objects.using(central).get().deletes_missed == 1
 
 
+@with_such_triggers
 def test_a_row_that_came_and_went_and_was_there_before(central: str) -> None:
     passing = Tree(name="keep")
     Tree.objects.using(central).create(id=passing.id, name="keep")
@@ -162,6 +171,7 @@ def test_a_row_that_came_and_went_and_was_there_before(central: str) -> None:
     assert (stopped.value.error.code, stopped.value.key) == ("record-refused", str(passing.id))
 
 
+@with_such_triggers
 def test_a_row_that_makes_way_and_does_not_come_back(central: str) -> None:
     """Its trigger is of central's own, so that it does not make way; its update is swallowed."""
     rows = [Topping(name=name) for name in ("one", "two", "three")]
@@ -175,6 +185,7 @@ def test_a_row_that_makes_way_and_does_not_come_back(central: str) -> None:
     assert (stopped.value.key, stopped.value.seq) == (str(rows[2].id), 4)
 
 
+@with_such_triggers
 def test_a_row_with_a_number_that_was_drawn(central: str) -> None:
     """An insert under a number that others point to already."""
     author = Author(name="skip")
@@ -188,6 +199,7 @@ def test_a_row_with_a_number_that_was_drawn(central: str) -> None:
         assert refused(stopped.value, author, "zoo.author", 2)
 
 
+@with_such_triggers
 def test_a_row_of_a_snapshot_and_one_that_it_takes_away(central: str) -> None:
     kept, new = Tree(name="keep"), Tree(name="skip")
     feed = Feed()
@@ -209,6 +221,7 @@ def test_a_row_of_a_snapshot_and_one_that_it_takes_away(central: str) -> None:
     assert Tree.objects.using(central).get().name == "skip"
 
 
+@with_such_triggers
 @pytest.mark.usefixtures("parks")
 def test_it_is_parked_and_applied_when_the_trigger_is_gone(central: str) -> None:
     bad, moving, going = Tree(name="skip"), Tree(name="moves"), Tree(name="stays")
@@ -352,6 +365,7 @@ def test_what_is_right_costs_no_look(central: str, monkeypatch: pytest.MonkeyPat
     assert (row.inserts_met, row.updates_missed, row.deletes_missed) == (1, 1, 0)
 
 
+@with_such_triggers
 def test_a_runner_that_makes_way_is_counted(central: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delete that leaves a row, and the insert after it, are looked at like any other."""
     with override_settings(SOCKSTREAM={"MODELS": ["rivals"]}):

@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import pytest
 from django.db import connections
 
 from sockstream.receiver.applying.applier import Applied, Applier
 from sockstream.receiver.models import Offset
-from tests.databases import Databases
+from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Category
 
-DEFERRING = ["central_sqlite", "central_pg"]
 ROWS = 20_000
 
-
-@pytest.fixture(params=DEFERRING)
-def central(request: pytest.FixtureRequest, databases: Databases) -> str:
-    """A database that looks at foreign keys when the transaction ends."""
-    alias: str = request.param
-    databases.clean(alias)
-    return alias
+pytestmark = deferring
 
 
 def cut(feed: Feed, applier: Applier, rows: Sequence[Category]) -> Applied:

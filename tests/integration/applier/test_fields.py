@@ -50,6 +50,11 @@ EVERYTHING: dict[str, list[Any]] = {
 CASES = [{name: value} for name, values in EVERYTHING.items() for value in [*values, None]]
 
 
+def has(using: str, value: Any) -> bool:
+    """Whether the database has this value: MySQL and MariaDB have no infinite numbers."""
+    return connections[using].vendor != "mysql" or value not in (math.inf, -math.inf)
+
+
 def stored(instance: models.Model, using: str) -> dict[str, Any]:
     """The row as central's ORM reads it."""
     found = type(instance)._default_manager.using(using).filter(pk=instance.pk).values().get()
@@ -72,7 +77,7 @@ def _comparable(value: Any) -> Any:
 
 def test_each_value(central: str) -> None:
     """All of them in one batch, first as inserts and then as updates of other rows."""
-    rows = [Everything(**case) for case in CASES]
+    rows = [Everything(**case) for case in CASES if has(central, *case.values())]
     feed = Feed()
     applier = feed.applier(central)
     applier.apply([feed.insert(*rows).batch()])

@@ -15,6 +15,7 @@ from sockstream.receiver.models import HeldRow, Holding, Offset, Parked, Reserve
 from sockstream.receiver.parked import retry
 from sockstream.rows import describe
 from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Batch, Layout
+from tests.conftest import deferring
 from tests.heirs.models import Heir, Portrait
 from tests.integration.applier.feed import Feed
 from tests.zoo import models as zoo
@@ -56,6 +57,7 @@ def pupil() -> Author:
     return Author(name="pupil", mentor=Author(name="mentor"))
 
 
+@deferring
 @pytest.mark.parametrize("op", [INSERT, UPDATE])
 def test_a_row_comes_batches_after_the_one_that_points_to_it(
     op: int, pupil: Author, central: str
@@ -78,6 +80,7 @@ def test_a_row_comes_batches_after_the_one_that_points_to_it(
     assert later.pkid == max(Author.objects.using(central).values_list("pkid", flat=True))
 
 
+@deferring
 def test_a_reference_that_can_t_be_null(central: str) -> None:
     """One in another table, whose records usually come first."""
     author = Author(name="author")
@@ -92,6 +95,7 @@ def test_a_reference_that_can_t_be_null(central: str) -> None:
     assert is_done(feed, central)
 
 
+@deferring
 @pytest.mark.parametrize("together", [True, False])
 def test_rows_in_a_circle_that_can_t_be_null(together: bool, central: str) -> None:
     """Also the first row of a table, which can only point to itself."""
@@ -111,6 +115,7 @@ def test_rows_in_a_circle_that_can_t_be_null(together: bool, central: str) -> No
     heirs.delete()
 
 
+@deferring
 def test_a_row_that_came_is_written_again(pupil: Author, central: str) -> None:
     """Its number stays promised until the end."""
     feed = Feed()
@@ -128,6 +133,7 @@ def test_a_row_that_came_is_written_again(pupil: Author, central: str) -> None:
     assert is_done(feed, central)
 
 
+@deferring
 def test_the_row_that_points_changes_its_mind(pupil: Author, central: str) -> None:
     feed = Feed()
     applier = feed.applier(central)
@@ -137,6 +143,7 @@ def test_the_row_that_points_changes_its_mind(pupil: Author, central: str) -> No
     assert is_done(feed, central)
 
 
+@deferring
 def test_the_database_refuses_what_is_written_at_once(pupil: Author, central: str) -> None:
     """So the records of one group are written in ever smaller parts, the pointing one first."""
     one, other = Slot(name="one", position=1), Slot(name="other", position=2)
@@ -170,6 +177,7 @@ def in_batches(feed: Feed, *, long: bool) -> list[Batch]:
     return [*first, feed.insert(Slot(name="last")).batch()]
 
 
+@deferring
 @pytest.mark.parametrize("long", [False, True])
 def test_a_row_that_never_comes(long: bool, pupil: Author, central: str) -> None:
     feed = Feed()
@@ -187,6 +195,7 @@ def test_a_row_that_never_comes(long: bool, pupil: Author, central: str) -> None
     assert not Reserved.objects.using(central).exists()
 
 
+@deferring
 def test_one_of_many_never_comes(central: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numbers, "_AT_ONCE", 2)
     feed = Feed()
@@ -203,6 +212,7 @@ def test_one_of_many_never_comes(central: str, monkeypatch: pytest.MonkeyPatch) 
     assert stopped.value.key == str(last.id)
 
 
+@deferring
 def test_the_foreign_key_has_no_constraint(central: str) -> None:
     feed, portrait, heir = Feed(), Portrait(), Heir()
     with override_settings(SOCKSTREAM={"MODELS": ["heirs"]}):
@@ -218,6 +228,7 @@ def test_a_row_without_a_number_of_central_s_own_is_promised_none(central: str) 
     assert numbers_.draw(describe(Slot), [Slot().id.bytes]) is None
 
 
+@deferring
 @pytest.mark.parametrize("long", [False, True])
 def test_a_row_that_points_to_one_that_never_comes_is_parked(
     long: bool, pupil: Author, central: str
@@ -233,6 +244,7 @@ def test_a_row_that_points_to_one_that_never_comes_is_parked(
             retry(central)
 
 
+@deferring
 def test_a_cut_waits_for_a_row_that_was_promised(pupil: Author, central: str) -> None:
     feed = Feed()
     applier = feed.applier(central)
@@ -251,6 +263,7 @@ def snapshot(feed: Feed, *layouts: Layout) -> Feed:
     return feed
 
 
+@deferring
 def test_a_snapshot_leaves_out_a_row_that_it_brings_after_the_one_that_points_to_it(
     pupil: Author, central: str
 ) -> None:
@@ -266,6 +279,7 @@ def test_a_snapshot_leaves_out_a_row_that_it_brings_after_the_one_that_points_to
     assert is_done(feed, central)
 
 
+@deferring
 def test_a_row_that_makes_way_keeps_its_number(pupil: Author, central: str) -> None:
     """For what the snapshot has brought already, and for what it does not bring at all."""
     mentor = pupil.mentor
@@ -318,6 +332,7 @@ def test_what_names_a_row_that_made_way_is_found_by_it(pupil: Author, central: s
     assert is_done(feed, central)
 
 
+@deferring
 def test_a_number_is_drawn_again_when_rows_make_way(central: str) -> None:
     """With the attempt before went the holding that it was promised under."""
     author = Author(name="author")

@@ -13,6 +13,7 @@ from sockstream.receiver.applying.faults import transient
 from sockstream.receiver.models import Offset, State
 from sockstream.receiver.streams import offsets
 from sockstream.wire.records import Batch
+from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Bounded, Category, Parameter, Slot
 
@@ -133,6 +134,7 @@ def test_swaps_inside_of_it(central: str) -> None:
     assert dict(found.values_list("id", "position")) == {one.id: 2, two.id: 1}
 
 
+@deferring
 def test_a_reference_that_is_broken_at_its_end(central: str) -> None:
     """The first time, the records are gone when the commit fails; the second time we look."""
     feed = Feed()

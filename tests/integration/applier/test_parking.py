@@ -133,7 +133,8 @@ def test_what_is_parked_is_asked_once_a_session(central: str) -> None:
         asked = [query["sql"] for query in connection.queries]
     finally:
         connection.force_debug_cursor = False
-    assert len([sql for sql in asked if 'FROM "sockstream_receiver_parked"' in sql]) == 1
+    table = connection.ops.quote_name("sockstream_receiver_parked")
+    assert len([sql for sql in asked if f"FROM {table}" in sql]) == 1
 
 
 def test_one_line_for_each_once_it_is_committed(

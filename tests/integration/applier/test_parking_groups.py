@@ -7,6 +7,7 @@ import pytest
 from sockstream.receiver.applying.applier import Retry
 from sockstream.receiver.models import Parked, State
 from sockstream.wire.records import Batch
+from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
 from tests.integration.applier.parking import offset, parked, take
 from tests.zoo.models import Category, Slot, Tree
@@ -47,6 +48,7 @@ def test_an_open_group_that_is_rolled_back_has_parked_nothing(central: str) -> N
     assert Slot.objects.using(central).get().id == bad.id
 
 
+@deferring
 def test_a_commit_that_fails_at_the_end_of_an_open_group(central: str) -> None:
     feed = Feed()
     orphan = Category(name="orphan", parent=Category(name="unsent"))
@@ -63,6 +65,7 @@ def test_a_commit_that_fails_at_the_end_of_an_open_group(central: str) -> None:
     assert Category.objects.using(central).count() == 2
 
 
+@deferring
 def test_a_row_that_comes_in_a_later_batch_is_waited_for(central: str) -> None:
     """Where each batch is looked at, its parent is still missing; at the group's end it is not."""
     feed = Feed()

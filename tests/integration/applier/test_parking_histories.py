@@ -215,7 +215,8 @@ def strict(central: str) -> Iterator[str]:
     yield central
     with connections[central].cursor() as cursor:
         for table in tables:
-            cursor.execute(f"DROP INDEX {table}_strict")
+            of = f" ON {table}" if cursor.db.vendor == "mysql" else ""
+            cursor.execute(f"DROP INDEX {table}_strict{of}")
 
 
 def strangers(using: str) -> None:

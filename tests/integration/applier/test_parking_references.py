@@ -7,8 +7,9 @@ from django.db import connections
 
 from sockstream.receiver.models import Parked
 from sockstream.wire.records import INSERT, Layout
+from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
-from tests.integration.applier.parking import parked, take
+from tests.integration.applier.parking import misfit, parked, take
 from tests.zoo import models as zoo
 from tests.zoo.models import Bounded, Branch, Category, Leaf, Slot, Tree
 
@@ -38,7 +39,7 @@ def test_rows_that_refer_to_a_missing_one_wait_and_theirs_too(central: str) -> N
 def refused(central: str, feed: Feed, tree: Tree) -> None:
     """Park the insert of a tree, on any database."""
     layout = Layout("zoo.tree", ("id",), ("name",))
-    values = [tree.id.bytes, 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"]
+    values = [tree.id.bytes, misfit(central)]
     feed.raw(INSERT, layout, values)
     feed.applier(central).apply([feed.batch()])
     assert parked(central) == [(1, "fault", 0)]
@@ -52,7 +53,7 @@ def test_a_row_that_is_there_can_be_referred_to_though_its_update_is_parked(cent
     tree = Tree(name="fine")
     applier.apply([feed.insert(fine, tree).batch()])
     layout = Layout("zoo.tree", ("id",), ("name",))
-    value = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
+    value = misfit(central)
     applier.apply([feed.raw(2, layout, [tree.id.bytes, value]).batch()])
     applier.apply([feed.insert(Branch(tree=tree)).batch()])
     assert parked(central) == [(3, "fault", 0)]
@@ -67,7 +68,7 @@ def test_references_by_local_keys_by_m2m_and_by_another_field(central: str) -> N
     feed = Feed()
     applier = feed.applier(central)
     layout = Layout("zoo.author", ("id",), ("name", "mentor"))
-    nul = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
+    nul = misfit(central)
     feed.insert(bad).raw(INSERT, layout, [author.id.bytes, nul, None])
     applier.apply([feed.insert(essay.author, essay).batch()])
     assert parked(central) == [(1, "fault", 0), (2, "fault", 0)]
@@ -88,11 +89,14 @@ def test_references_by_local_keys_by_m2m_and_by_another_field(central: str) -> N
         (10, "fault", 0),
         (11, "reference", 1),
     ]
-    assert Parked.objects.using(central).get(seq=10).code == "missing-reference"
+    # MariaDB refuses it before we look which one is missing.
+    code = "record-refused" if connections[central].vendor == "mysql" else "missing-reference"
+    assert Parked.objects.using(central).get(seq=10).code == code
     assert essay.readers.through._default_manager.using(central).count() == 1
     taken.delete()
 
 
+@deferring
 def test_a_parent_that_the_site_does_not_send(central: str) -> None:
     """A foreign key that is only found broken at the commit."""
     feed = Feed()
@@ -112,6 +116,11 @@ def test_a_parent_that_the_site_does_not_send(central: str) -> None:
     assert Category.objects.using(central).count() == 3
 
 
+def shown(central: str) -> str:
+    """The words of what is parked. MariaDB, which looks at once, names the table."""
+    return Parked.objects.using(central).get().error.replace("`zoo_", "`zoo.")
+
+
 def test_a_row_that_others_at_central_refer_to_cannot_be_deleted(central: str) -> None:
     tree, other = Tree(name="old"), Tree(name="other")
     feed = Feed()
@@ -120,7 +129,7 @@ def test_a_row_that_others_at_central_refer_to_cannot_be_deleted(central: str) -
     stray = Branch.objects.using(central).create(tree_id=tree.id)
     applier.apply([feed.delete(tree).insert(Tree(name="new")).batch()])
     assert parked(central) == [(3, "fault", 0)]
-    assert "zoo.branch" in Parked.objects.using(central).get().error
+    assert "zoo.branch" in shown(central)
     assert Tree.objects.using(central).count() == 3
     stray.delete()
 
@@ -135,7 +144,7 @@ def test_a_delete_of_a_local_key_that_others_refer_to(central: str) -> None:
     essay.save(using=central)
     applier.apply([feed.delete(author).insert(Tree()).batch()])
     assert parked(central) == [(2, "fault", 0)]
-    assert "zoo.essay" in Parked.objects.using(central).get().error
+    assert "zoo.essay" in shown(central)
     assert Tree.objects.using(central).exists()
 
 
@@ -179,6 +188,7 @@ def test_what_needs_a_later_record_of_its_group_is_not_parked(central: str) -> N
     assert zoo.Author.objects.using(central).get(name="pupil").mentor_id is not None
 
 
+@deferring
 def test_what_refers_to_a_row_that_central_has_lost_waits_behind_its_records(central: str) -> None:
     """Central should have the row; somebody there has deleted it."""
     zoo.Topping.objects.using(central).create(name="taken")

@@ -18,6 +18,7 @@ from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.receiver.models import HeldRow, Holding, Owner, Reserved
 from sockstream.rows import describe
 from sockstream.wire.records import DELETE, INSERT, SAVE, UPDATE, Layout, segments
+from tests.conftest import deferring
 from tests.heirs.models import Heir, Portrait
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Author, Essay, Parameter
@@ -25,6 +26,8 @@ from tests.zoo.models import Author, Essay, Parameter
 HEIR = Layout("heirs.heir", ("id",), ("follows",))
 PORTRAIT = Layout("heirs.portrait", ("id",), ("shows",))
 AUTHOR = Layout("zoo.author", ("id",), ("name", "mentor"))
+pytestmark = deferring
+
 MODELS: Sequence[type[models.Model]] = (Heir, Portrait, Author, Essay, Parameter)
 
 

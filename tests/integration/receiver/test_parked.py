@@ -28,6 +28,7 @@ from sockstream.receiver.signals import records_applied
 from sockstream.wire.records import INSERT, Layout
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
+from tests.integration.applier.parking import misfit
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import connected, slot, slots
 from tests.unit.trust import Trust
@@ -202,7 +203,7 @@ def test_what_concerns_the_whole_model_leaves_everything_parked(central: str) ->
 def test_circles_and_many_records_at_once(central: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sockstream.receiver.applying.parking.replaying.TOGETHER_BYTES", 500)
     tree = Tree(name="late")
-    nul = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
+    nul = misfit(central)
     feed = Feed().raw(INSERT, Layout("zoo.tree", ("id",), ("name",)), [tree.id.bytes, nul])
     branches = [Branch(tree=tree) for _ in range(50)]
     feed.insert(*branches, *(Leaf(branch=branch) for branch in branches))
@@ -436,7 +437,7 @@ def test_the_site_is_acked_and_both_the_log_and_the_status_say_it(
 
 def test_integer_keys_are_parked_and_retried(central: str) -> None:
     Counter.objects.using(central).create(id=1, name="theirs")
-    nul = 2**64 - 1 if connections[central].vendor == "sqlite" else "a\x00b"
+    nul = misfit(central)
     layout = Layout("zoo.counter", ("id",), ("name", "value"))
     feed = Feed().raw(INSERT, layout, [2, nul, 0]).insert(Counter(id=3, name="mine"))
     feed.applier(central).apply([feed.batch()])
