@@ -17,9 +17,6 @@ django.setup()
 
 SITES = ("site_sqlite", "site_pg", "site_maria")
 CENTRALS = ("central_sqlite", "central_pg")
-# They look at foreign keys when the transaction ends. MySQL and MariaDB look after each statement:
-# no row there can point to one that its group brings later, or lose the one that it points to.
-DEFERRING = ("central_sqlite", "central_pg")
 PAIRS = {
     "sqlite-sqlite": Pair("site_sqlite", "central_sqlite"),
     "pg-pg": Pair("site_pg", "central_pg"),
@@ -29,9 +26,24 @@ PAIRS = {
 }
 
 
-deferring = pytest.mark.parametrize(
-    "central", DEFERRING, ids=lambda alias: alias.removeprefix("central_"), indirect=True
+def on_centrals(*aliases: str) -> pytest.MarkDecorator:
+    """For a test that wants `central` on these alone."""
+    short = [alias.removeprefix("central_") for alias in aliases]
+    return pytest.mark.parametrize("central", aliases, ids=short, indirect=True)
+
+
+# They look at foreign keys when the transaction ends. MySQL and MariaDB look after each statement:
+# no row there can point to one that its group brings later, or lose the one that it points to.
+DEFERRING = ("central_sqlite", "central_pg")
+deferring = on_centrals(*DEFERRING)
+deferring_pair = pytest.mark.parametrize(
+    "pair",
+    [pair for pair in PAIRS.values() if pair.central in DEFERRING],
+    ids=[name for name, pair in PAIRS.items() if pair.central in DEFERRING],
+    indirect=True,
 )
+# Of links, turns and signals: one database with one writer at a time, and one with many.
+on_two_centrals = on_centrals("central_sqlite", "central_pg")
 
 
 def pytest_configure(config: pytest.Config) -> None:

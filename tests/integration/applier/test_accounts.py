@@ -14,6 +14,7 @@ from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import Offset, Parked
 from sockstream.receiver.parked import retry
 from sockstream.wire.records import BEGIN, END, LOAD, SAVE, Layout
+from tests.conftest import on_centrals
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.rivals.models import Runner
@@ -22,9 +23,7 @@ from tests.zoo.models import Author, Essay, Slot, Topping, Tree
 Make = Callable[[str], Any]
 
 # A trigger of MySQL's or MariaDB's can refuse a row, but it cannot leave one out without an error.
-with_such_triggers = pytest.mark.parametrize(
-    "central", ["central_sqlite", "central_pg"], ids=["sqlite", "pg"], indirect=True
-)
+with_such_triggers = on_centrals("central_sqlite", "central_pg")
 KINDS: dict[str, Make] = {
     "uuid": lambda name: Tree(name=name),
     "numbered": lambda name: Author(name=name),

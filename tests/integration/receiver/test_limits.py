@@ -17,6 +17,7 @@ from sockstream import tls
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Ping, Records, pack
+from tests.conftest import on_two_centrals
 from tests.databases import Databases
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.process import receiver, site_of
@@ -140,6 +141,7 @@ def test_memory_stays_flat(central_db: str, trust: Trust) -> None:
     connections[central_db].close()
 
 
+@on_two_centrals
 def test_a_group_that_its_site_has_left(central: str, trust: Trust) -> None:
     """Its transaction holds locks. Pings do not help; a site that goes on slowly is let be."""
     with Central(central, trust, HEARTBEAT=0.2, GROUP_TIMEOUT=1.2) as running:

@@ -17,6 +17,7 @@ import pytest
 from django.db import connections
 
 from sockstream.receiver.models import Offset
+from tests.conftest import on_two_centrals
 from tests.databases import Databases
 from tests.ends import ROOT
 from tests.integration.receiver.process import receiver, site_of
@@ -59,6 +60,7 @@ def test_kill_and_come_back(central: str, trust: Trust) -> None:
     connections[central].close()
 
 
+@on_two_centrals
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains(central: str, trust: Trust, number: signal.Signals) -> None:
     oplog = Oplog()

@@ -12,6 +12,7 @@ from sockstream.receiver.models import Offset
 from sockstream.wire.errors import Class, WireError
 from sockstream.wire.records import INSERT, Layout
 from sockstream.wire.sending import Welcomed
+from tests.conftest import on_two_centrals
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import connected, slot, slots
 from tests.unit.trust import Trust
@@ -53,6 +54,7 @@ def test_a_stopped_stream_says_why_and_leaves_the_others_going(central: str, tru
     assert (row["state"], row["seq"], row["error_code"]) == ("idle", 5, "")
 
 
+@on_two_centrals
 @pytest.mark.parametrize("label", ["nowhere.model", "auth.user"])
 def test_a_model_that_central_does_not_allow(central: str, trust: Trust, label: str) -> None:
     layout = Layout(label, ("id",), ())
@@ -68,6 +70,7 @@ def test_a_model_that_central_does_not_allow(central: str, trust: Trust, label: 
     assert Offset.objects.using(central).get().state == "stopped"
 
 
+@on_two_centrals
 def test_what_the_site_finds_at_the_handshake_is_shown_at_central(
     central: str, trust: Trust
 ) -> None:

@@ -16,6 +16,7 @@ from django.db import connections
 from sockstream.receiver.models import Offset
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.errors import Class
+from tests.conftest import on_two_centrals
 from tests.databases import Databases
 from tests.ends import wait_until
 from tests.integration.receiver.central import Central
@@ -48,6 +49,7 @@ def test_a_site_s_records_arrive(central: str, trust: Trust) -> None:
     assert bytes(offset.digest) == site.oplog.digest
 
 
+@on_two_centrals
 def test_many_streams_beside_each_other_each_in_order(central: str, trust: Trust) -> None:
     heard: dict[str, list[tuple[int, int]]] = defaultdict(list)
 
@@ -151,6 +153,7 @@ def test_a_turn_is_shorter_while_others_wait(databases: Databases, trust: Trust)
     assert max(sizes[3:]) > 2_500
 
 
+@on_two_centrals
 def test_one_site_with_two_streams(central: str, trust: Trust) -> None:
     with Central(central, trust) as running:
         one, two = running.site(stream="one"), running.site(stream="two")
@@ -162,6 +165,7 @@ def test_one_site_with_two_streams(central: str, trust: Trust) -> None:
     assert Offset.objects.using(central).count() == 2
 
 
+@on_two_centrals
 @pytest.mark.parametrize(
     ("limit", "expected"),
     [
@@ -199,6 +203,7 @@ def test_queued_batches_share_a_transaction(
     assert commits == expected
 
 
+@on_two_centrals
 def test_reading_goes_on_while_a_transaction_applies(central: str, trust: Trust) -> None:
     """Pings are answered, and progress is told, as long as it takes."""
     held, go_on = threading.Event(), threading.Event()
@@ -266,6 +271,7 @@ def test_on_sqlite_there_is_one_thread_as_there_is_one_writer(databases: Any, tr
         assert len(threads) == 1
 
 
+@on_two_centrals
 def test_a_group_that_is_cut_off_comes_again_whole(central: str, trust: Trust) -> None:
     with Central(central, trust) as running:
         site = running.site()
@@ -281,6 +287,7 @@ def test_a_group_that_is_cut_off_comes_again_whole(central: str, trust: Trust) -
         assert Slot.objects.using(central).count() == 6
 
 
+@on_two_centrals
 def test_what_was_applied_is_not_applied_again(central: str, trust: Trust) -> None:
     oplog = Oplog()
     oplog.add(slots(5), slots(5))

@@ -17,12 +17,14 @@ from sockstream.receiver.models import Offset, State
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.errors import WireError
 from sockstream.wire.sending import Welcomed
+from tests.conftest import on_two_centrals
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import Oplog, Progressed, connected, slots
 from tests.unit.trust import Trust
 from tests.zoo.models import Slot
 
 
+@on_two_centrals
 def test_a_newer_connection_takes_over_at_once(central: str, trust: Trust) -> None:
     oplog = Oplog()
     with Central(central, trust) as running:
@@ -85,6 +87,7 @@ def test_takeover_waits_for_the_transaction_at_work(central: str, trust: Trust) 
         records_applied.disconnect(hear)
 
 
+@on_two_centrals
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -126,6 +129,7 @@ def test_a_hello_that_is_refused_takes_nothing(
     assert Slot.objects.using(central).count() == 7
 
 
+@on_two_centrals
 def test_one_of_many_has_it(central: str, trust: Trust) -> None:
     oplog = Oplog()
     oplog.add(slots(1))
