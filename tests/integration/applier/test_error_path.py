@@ -123,9 +123,9 @@ def test_any_value_in_any_column(central: str) -> None:
     assert applied.offset == len(seqs)
     parked = Parked.objects.using(central).order_by("seq")
     assert parked.exists()
-    for row in parked:
-        assert row.model == seqs[row.seq]
-        assert row.key.isprintable()
+    for each in parked:
+        assert each.model == seqs[each.seq]
+        assert each.key.isprintable()
 
 
 def _fitting(column: Any, number: int) -> Any:

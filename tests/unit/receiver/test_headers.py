@@ -15,7 +15,7 @@ from sockstream.wire.errors import WireError
 from sockstream.wire.records import INSERT, Layout, encode_header
 from tests.zoo.models import Everything, Slot
 
-ALLOWED = allowed_models(Settings(MODELS=["zoo"]))
+ALLOWED = allowed_models(Settings(MODELS=("zoo",)))
 MIB = 1 << 20
 
 
