@@ -12,8 +12,13 @@ from django.test import override_settings
 from sockstream.receiver.applying.applier import Applier, Stopped
 from sockstream.receiver.applying.tables import making_way
 from sockstream.receiver.applying.tables.effects import Effect, Meetings
+<<<<<<< HEAD
 from sockstream.receiver.models import Offset, Reserved
 from tests.conftest import deferring
+=======
+from sockstream.receiver.models import Offset, Parked, Reserved
+from sockstream.receiver.parked import retry
+>>>>>>> f78b7c2 (Show that parked rows which swap a unique value are applied together)
 from tests.integration.applier.feed import Feed
 from tests.rivals.models import Coach, Flag, Locker, Nick, Runner, Souvenir, Supporter, Tile
 from tests.zoo.models import Current, Slot
@@ -435,3 +440,20 @@ def test_what_is_not_looked_for_is_written_in_smaller_parts(kind: str, central: 
     applier.apply([feed.update(rows[0]).batch()])
     assert values_of(type(rows[0]), central, "id", field) == expected(rows, "id", field)
     assert [getattr(row, field) for row in rows] != old
+
+
+def test_parked_rows_that_swap_are_applied_together(central: str) -> None:
+    """A value that one of them had in between is taken, so that no order of them would do."""
+    rows = runners(4)
+    taken = {"MODELS": ["zoo", "rivals"], "EXCLUDE": ["rivals.souvenir"], "ON_ERROR": "park"}
+    with override_settings(SOCKSTREAM=taken):
+        feed, applier = brought(central, *rows)
+        Runner.objects.using(central).create(bib=7_000, title="taker", lane=7_000)
+        one, two = rows[:2]
+        for row, bib in ((one, 7_000), (two, 0), (one, 1)):
+            row.bib = bib
+            feed.update(row).end()
+        applier.apply([feed.batch()])
+        assert Parked.objects.using(central).count() == 3
+        assert retry(central).applied == 3
+    assert values_of(Runner, central, "id", "bib") > expected(rows, "id", "bib")
