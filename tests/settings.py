@@ -7,7 +7,8 @@ databases. SOCKSTREAM_TEST_DEFAULT names the alias that `default` stands for in 
 `default` is an empty database: code that forgets `using` fails instead of working by chance.
 SOCKSTREAM_TEST_SETTINGS holds more keys of SOCKSTREAM for a child process, as JSON, and
 SOCKSTREAM_TEST_PRAGMAS what it tells SQLite first. SOCKSTREAM_TEST_MYSQL names the driver of
-MariaDB: `pymysql`, or `mysqlclient` where that is installed.
+MariaDB: `pymysql`, or `mysqlclient` where that is installed. With SOCKSTREAM_TEST_PSYCOPG2, a
+child process has psycopg 2 only.
 """
 
 from __future__ import annotations
@@ -15,10 +16,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from tests.servers import HOST, find_mariadb
+
+if os.environ.get("SOCKSTREAM_TEST_PSYCOPG2"):
+    sys.modules["psycopg"] = None  # type: ignore[assignment]  # as if it was not installed
 
 SECRET_KEY = "not secret: the tests' own"
 USE_TZ = True

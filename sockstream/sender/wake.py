@@ -98,7 +98,7 @@ def _watch(database: Path) -> Any:
 
 
 class Notified:
-    """PostgreSQL: LISTEN, with psycopg 3; now and then it looks, in case nobody is told anything.
+    """PostgreSQL: LISTEN; now and then it looks, in case nobody is told anything.
 
     Through a pooler that hands out connections by transaction, LISTEN succeeds and nothing comes.
     """
@@ -118,7 +118,7 @@ class Notified:
         return int(self._raw.fileno())
 
     def woken(self) -> bool:
-        if any([*self._raw.notifies(timeout=0)]):
+        if self._told():
             self._untold = 0
             return True
         if time.monotonic() < self._look_at:
@@ -128,6 +128,15 @@ class Notified:
         if found and not first:
             self._count_untold()
         return found or first
+
+    def _told(self) -> bool:
+        notifies = self._raw.notifies
+        if callable(notifies):
+            return any([*notifies(timeout=0)])
+        self._raw.poll()  # psycopg 2 puts them into a list
+        told = bool(notifies)
+        notifies.clear()
+        return told
 
     def _count_untold(self) -> None:
         # A commit is visible a moment before its notification comes, so one proves nothing.
