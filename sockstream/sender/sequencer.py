@@ -210,7 +210,7 @@ class Sequencer:
         sizes = self._execute(
             f"SELECT id, length(data) FROM {self._table} "
             "WHERE id > %s AND id <= %s ORDER BY id LIMIT %s",
-            [after, end, self.settings.BATCH_RECORDS],
+            [after, end, min(self.settings.BATCH_RECORDS, records.MAX_RECORDS)],
         )
         totals = accumulate(size for _, size in sizes)
         fitting = sum(1 for total in totals if total <= self.settings.BATCH_BYTES)

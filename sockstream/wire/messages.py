@@ -32,7 +32,7 @@ from .elements import (
 )
 from .errors import Class, WireError
 from .limits import DEFAULT, Limits
-from .records import Batch
+from .records import MAX_RECORDS, Batch
 
 _LONGEST_WORDS = 1_000
 MAX_SHORT = 64
@@ -285,6 +285,9 @@ def _record_elements(message: Records) -> _RecordElements:
 def _records(found: _RecordElements, limits: Limits) -> Records:
     if sum(segment.size for segment in found.segments) != found.raw_length:
         raise WireError("bad-batch", "The segments of a batch do not add up", seq=found.first_seq)
+    if sum(segment.count for segment in found.segments) > MAX_RECORDS:
+        words = f"A batch has more than {MAX_RECORDS} records"
+        raise WireError("bad-batch", words, seq=found.first_seq)
     compression.check(found.codec, found.raw_length, limits.frame)
     batch = Batch(
         found.first_seq,

@@ -38,6 +38,7 @@ __all__ = [
     "END",
     "INSERT",
     "LOAD",
+    "MAX_RECORDS",
     "MAX_SEGMENTS",
     "SAVE",
     "UPDATE",
@@ -58,6 +59,8 @@ __all__ = [
 ]
 
 MAX_SEGMENTS = 4096
+MAX_RECORDS = 1 << 18
+"""In a batch: the smallest ones take a thousandth of that on the line, and a second to unpack."""
 # Containers around a value: the list of records is not one, the record and its values are.
 _DEPTH_OF_VALUES = 2
 

@@ -146,6 +146,14 @@ def test_what_came_compressed_is_packed_as_it_came() -> None:
     assert body(again) == came
 
 
+@pytest.mark.parametrize("segments", [[[(1 << 18) + 1, 9]], [[1 << 17, 4], [1 << 17, 4], [1, 1]]])
+def test_the_records_of_a_batch_are_bounded(segments: list[list[int]]) -> None:
+    """Nothing is decompressed to find that out, nor does it help to have many segments."""
+    values = elements(Records(batch(1, (50,)), "zlib"))
+    values[2], values[8] = segments, sum(size for _, size in segments)
+    assert refused(values) == "bad-batch"
+
+
 @pytest.mark.parametrize("kind", [Ping, Pong])
 def test_a_ping_or_pong_has_a_short_tail(kind: type[Ping | Pong]) -> None:
     """Later versions may append something, but not whatever a peer likes."""

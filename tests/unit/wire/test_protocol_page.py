@@ -13,6 +13,7 @@ from sockstream.wire.errors import CODES
 from sockstream.wire.limits import Limits
 from sockstream.wire.messages import Records, pack, unpack
 from sockstream.wire.records import (
+    MAX_RECORDS,
     MAX_SEGMENTS,
     BatchBuilder,
     Layout,
@@ -156,6 +157,7 @@ def test_the_limits_are_the_defaults() -> None:
         "elements": limits.elements,
         "width": bounded.WIDTH,
         "segments": MAX_SEGMENTS,
+        "records": MAX_RECORDS,
     }
     shown = {name: float(value.split()[0]) for name, value, _ in PAGE.rows("Limits", 3)}
     assert shown == expected
