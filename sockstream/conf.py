@@ -30,6 +30,7 @@ class Settings:
     CRL: str = ""
     CRL_STRICT: bool = False
     CAPTURE: str = "triggers"
+    FORWARD: bool = False
     BATCH_RECORDS: int = 1_000
     BATCH_BYTES: int = 1 << 20
     GROUP_RECORDS: int = 100_000

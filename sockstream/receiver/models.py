@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 from django.db import models
@@ -39,15 +40,26 @@ class Source(models.Model):
         return self.name
 
 
+class Central(models.Model):
+    """Who this central is, in the hellos of hubs. There is one row, made at the first use."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    uid = models.UUIDField(default=uuid.uuid4)
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+
 class Offset(models.Model):
     """The last record of a stream that is applied, and the session that may apply the next one.
 
     The row moves in the transaction of the rows it speaks of. Whoever holds an older `fence`
     matches no row any more. `epoch` is empty as long as nothing is applied. `pending_epoch` is the
     epoch that the session announced, until its first commit moves it to `epoch`; empty if they are
-    the same. `parked` is how many records of the stream are parked, and
-    `parked_changes` how often people retried or dropped some: an applier that remembers which ones
-    there are sees that it has to look anew.
+    the same. `anew`: a person has said that the stream may begin with any history. `forwards`: the
+    ids of the centrals whose rows the stream may hold, for a hub that sends them on. `parked` is
+    how many records of the stream are parked, and `parked_changes` how often people retried or
+    dropped some: an applier that remembers which ones there are sees that it has to look anew.
     """
 
     source = models.ForeignKey(Source, models.PROTECT, related_name="offsets")
@@ -55,6 +67,7 @@ class Offset(models.Model):
     epoch = models.BinaryField(default=b"")
     pending_epoch = models.BinaryField(default=b"")
     anew = models.BooleanField(default=False)
+    forwards = models.TextField(default="", blank=True)
     seq = models.BigIntegerField(default=0)
     digest = models.BinaryField(default=bytes(16))
     session = models.BigIntegerField(default=0)

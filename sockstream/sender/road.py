@@ -13,6 +13,7 @@ from typing import NoReturn, Self
 
 from sockstream import __version__, tls
 from sockstream.conf import Settings
+from sockstream.databases import origin
 from sockstream.exceptions import LONGEST_NAME, SockstreamError, printable
 from sockstream.rows import captured_models, describe, fingerprint
 from sockstream.wire import handshake, records, sending
@@ -112,6 +113,7 @@ class Road:
             codecs=["zlib"] if self.settings.COMPRESS else [],
             schema=fingerprint(describe(model) for model in models),
             digest=bytes(row.digest),
+            forwards=origin.forwarded(self.using),
         )
 
     def advance(

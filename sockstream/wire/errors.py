@@ -54,6 +54,7 @@ CODES: dict[str, Class] = {
     "unknown-source": Class.PERSON,
     "source-renamed": Class.PERSON,
     "clone-suspected": Class.PERSON,
+    "loop": Class.PERSON,
     # A warning, never an error: central was restored and what it lost is sent again.
     "receiver-rewound": Class.RETRY,
     # The applier.

@@ -44,7 +44,8 @@ class Hello:
     """What the site is and holds. `lowest_seq` > `highest_seq`: the oplog holds nothing.
 
     `instance` is random per start, `host_id` is kept outside the database, `digest` is the one at
-    `highest_seq`, `schema` the fingerprint of the captured models.
+    `highest_seq`, `schema` the fingerprint of the captured models, `forwards` the ids of the
+    centrals whose rows the stream may hold.
     """
 
     protocol_min: Positive
@@ -64,6 +65,7 @@ class Hello:
     codecs: Texts
     schema: Tag
     digest: Octets16
+    forwards: Texts = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,16 +39,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"receiver/applying/parking", "receiver/applying/tables", "receiver/streams", "status"},
     "receiver/roads": BOTH_ENDS - {"commands", "databases"}
     | {"receiver/applying", "receiver/dialects", "receiver/streams"},
-    "receiver/streams": BOTH_ENDS - {"commands", "databases", "process"}
+    "receiver/streams": BOTH_ENDS - {"commands", "process"}
     | {"receiver/applying", "receiver/dialects", "receiver/models"},
     "receiver/applying": {"conf", "databases", "exceptions", "rows", "wire"}
     | {"receiver/applying/parking", "receiver/applying/tables"}
     | {"receiver/dialects", "receiver/models", "receiver/signals"},
     "receiver/applying/parking": {"exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/applying/tables", "receiver/dialects", "receiver/models"},
-    "receiver/applying/tables": {"conf", "exceptions", "rows", "wire"}
+    "receiver/applying/tables": {"conf", "databases", "exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/dialects", "receiver/models"},
-    "receiver/dialects": {"exceptions", "rows"},
+    "receiver/dialects": {"databases", "exceptions", "rows"},
     "receiver/models": {"receiver/dialects"},
     "receiver/signals": set(),
 }

@@ -75,6 +75,17 @@ class Dialect:
         """For whoever tries again himself: a statement does not wait for a lock, if it can help."""
         yield
 
+    def pass_capture_by(self, cursor: CursorWrapper) -> None:
+        """In a transaction: let our own triggers pass by what is written from now on."""
+        raise NotImplementedError
+
+    def capture_again(self, cursor: CursorWrapper) -> None:
+        """In the same transaction: what is written from now on is the project's own."""
+        raise NotImplementedError
+
+    def capture_after_failure(self, cursor: CursorWrapper) -> None:
+        """The same before a rollback, where that does not do it."""
+
     def locked(self, rows: QuerySet[M], connection: BaseDatabaseWrapper) -> QuerySet[M]:
         """The rows, locked when they are read; what they are joined with is not, if possible."""
         alone = connection.features.has_select_for_update_of

@@ -9,6 +9,8 @@ from django.db import Error
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from sockstream.databases import origin
+
 from .base import Dialect
 from .upserts.mysql import MySQLStatements, max_packet
 
@@ -61,3 +63,13 @@ class MySQL(Dialect):
 
     def most_bytes(self, cursor: CursorWrapper) -> int:
         return max_packet(cursor)
+
+    def pass_capture_by(self, cursor: CursorWrapper) -> None:
+        cursor.execute(f"SET {origin.VARIABLE} = 1")
+
+    def capture_again(self, cursor: CursorWrapper) -> None:
+        cursor.execute(f"SET {origin.VARIABLE} = NULL")
+
+    def capture_after_failure(self, cursor: CursorWrapper) -> None:
+        """A variable is not rolled back."""
+        self.capture_again(cursor)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from django.db.backends.utils import CursorWrapper
 
+from sockstream.databases import origin
+
 from .base import Dialect
 from .upserts.postgresql import PostgreSQLStatements
 
@@ -43,6 +45,12 @@ class PostgreSQL(Dialect):
 
     def require_constraints(self, cursor: CursorWrapper) -> None:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def pass_capture_by(self, cursor: CursorWrapper) -> None:
+        cursor.execute("SELECT set_config(%s, 'on', true)", [origin.SETTING])
+
+    def capture_again(self, cursor: CursorWrapper) -> None:
+        cursor.execute("SELECT set_config(%s, '', true)", [origin.SETTING])
 
     def wait_for_locks(self, cursor: CursorWrapper, milliseconds: float) -> None:
         cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds:.0f}ms"])

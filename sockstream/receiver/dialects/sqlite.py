@@ -9,6 +9,8 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from sockstream.databases import origin
+
 from .base import Dialect
 from .upserts.sqlite import SQLiteStatements
 
@@ -48,6 +50,17 @@ class SQLite(Dialect):
             cursor.execute(f"PRAGMA {name}")
             if cursor.fetchone() == (standard,):
                 cursor.execute(f"PRAGMA {name} = {wanted}")
+
+    def pass_capture_by(self, cursor: CursorWrapper) -> None:
+        """The table is there if something is captured here."""
+        cursor.execute("SELECT 1 FROM sqlite_master WHERE name = %s", [origin.TABLE])
+        if cursor.fetchone() is not None:
+            cursor.execute(f"INSERT INTO {origin.TABLE} VALUES (1)")
+
+    def capture_again(self, cursor: CursorWrapper) -> None:
+        cursor.execute("SELECT 1 FROM sqlite_master WHERE name = %s", [origin.TABLE])
+        if cursor.fetchone() is not None:
+            cursor.execute(f"DELETE FROM {origin.TABLE}")
 
     @contextmanager
     def hasty(self, connection: BaseDatabaseWrapper) -> Iterator[None]:

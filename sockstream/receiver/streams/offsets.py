@@ -11,6 +11,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from sockstream.conf import settings
+from sockstream.databases import origin
 from sockstream.receiver.applying.faults import Fenced, disabled
 from sockstream.receiver.applying.progress import locked
 from sockstream.receiver.dialects import dialect
@@ -131,6 +132,7 @@ def _admit(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
     """
     if row.source.disabled:
         raise disabled(row.source)
+    _look_for_loops(row, hello, using)
     _look_for_clones(row, hello)
     _look_for_other_names(row, hello, using)
     return _take_over(row, hello, schema)
@@ -159,6 +161,18 @@ def _look_for_clones(row: Offset, hello: Hello) -> None:
             "the site may have been copied",
             "Stop one of the two and start the other one again",
         )
+
+
+def _look_for_loops(row: Offset, hello: Hello, using: str) -> None:
+    """What this central forwarded must not come back to it."""
+    if hello.forwards and origin.own_id(using) in hello.forwards:
+        raise WireError(
+            "loop",
+            f"{row.source.name}/{row.stream} forwards what this central sends: each row would go "
+            "round for ever",
+            'Set SOCKSTREAM["FORWARD"] to False at one of them, or let one of them not send',
+        )
+    row.forwards = " ".join(hello.forwards)
 
 
 def _look_for_other_names(row: Offset, hello: Hello, using: str) -> None:

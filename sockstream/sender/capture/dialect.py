@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from sockstream.databases import origin
 from sockstream.rows import Column, Kind, Row
 from sockstream.sender.models import Capture
 
@@ -46,6 +47,8 @@ class Dialect(ABC):
     """Whether an installation is one transaction; if not, the new is made before the old goes."""
     transaction_name: ClassVar[str] = "NULL"
     """The SQL that names the transaction, for the column txid."""
+    own_write: ClassVar[str]
+    """The condition that no stream brings what is written: see databases.origin."""
     skips_locked: ClassVar[bool] = False
     """Whether `copy` leaves out rows that somebody has locked."""
 
@@ -53,6 +56,7 @@ class Dialect(ABC):
         self.connection = connection
         self.quote = connection.ops.quote_name
         self.tables = self.look()
+        self.only_if = self.own_write if origin.keeps_apart(connection.alias) else ""
 
     @abstractmethod
     def look(self) -> Tables:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 
+from sockstream.databases import origin
 from sockstream.rows import Column, Kind
 
 from .dialect import PREFIX, Dialect, Name, Thing, shortened
@@ -24,6 +25,7 @@ class MySQL(Dialect):
     """A trigger keeps the sql_mode and the character set of the session that made it."""
 
     vendor = "mysql"
+    own_write = f"{origin.VARIABLE} IS NULL"
     transactional = False
 
     def look(self) -> Tables:
@@ -85,10 +87,16 @@ class MySQL(Dialect):
         delete = self._put("'D'", plan, self.key_data(plan, "OLD"))
         op = f"IF({changed},'I','U')"
         update = self._put(op, plan, self.row_data(plan, "NEW"))
-        return {
+        bodies = {
             "insert": insert,
             "delete": delete,
             "update": f"BEGIN IF {changed} THEN {delete}; END IF; {update}; END",
+        }
+        if not self.only_if:
+            return bodies
+        return {
+            event: f"BEGIN IF {self.only_if} THEN {body}; END IF; END"
+            for event, body in bodies.items()
         }
 
     def _put(self, op: str, plan: Plan, data: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 
+from sockstream.databases import origin
 from sockstream.rows import Column, Kind
 from sockstream.sender.models import Capture
 
@@ -55,6 +56,7 @@ class PostgreSQL(Dialect):
     """A captured row is the text of json_build_array."""
 
     vendor = "postgresql"
+    own_write = f"current_setting('{origin.SETTING}', true) IS DISTINCT FROM 'on'"
     skips_locked = True
     transaction_name = "pg_current_xact_id()::text::bigint"
 
@@ -159,8 +161,9 @@ class PostgreSQL(Dialect):
         keys = [self.quote(column.column) for column in plan.row.key]
         old, new = (", ".join(f"{row}.{key}" for key in keys) for row in ("OLD", "NEW"))
         put = f"INSERT INTO {self.capture_table} (txid, op, layout, data)"
+        pass_by = f"\n  IF NOT ({self.only_if}) THEN\n    RETURN NULL;\n  END IF;"
         return f"""
-BEGIN
+BEGIN{pass_by if self.only_if else ""}
   IF TG_OP = 'INSERT' THEN
     {put} VALUES ({self._record("I", plan, self.row_data(plan, "NEW"))});
   ELSIF TG_OP = 'UPDATE' THEN

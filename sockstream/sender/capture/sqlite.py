@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from sockstream.databases import origin
 from sockstream.exceptions import SockstreamError
 from sockstream.rows import Column, Kind
 
@@ -22,6 +23,7 @@ from .unique_indexes import UniqueIndex, unique_indexes
 
 NOTES = "sockstream_sender_replaced"
 _NOTES_SQL = f'CREATE TABLE "{NOTES}" (layout integer, row integer, data text)'
+_APPLYING_SQL = f'CREATE TABLE "{origin.TABLE}" (applying integer)'
 _DELETE = "'D'"
 _ROWIDS = ("rowid", "_rowid_", "oid")
 _WITHOUT_ROWID = re.compile(r"without\s+rowid[^()]*$", re.IGNORECASE)
@@ -31,6 +33,7 @@ class SQLite(Dialect):
     """Triggers use built-in functions alone, so that any program can write to the database."""
 
     vendor = "sqlite"
+    own_write = f"NOT EXISTS (SELECT 1 FROM {origin.TABLE})"
 
     def look(self) -> Tables:
         rows = self.execute(
@@ -42,6 +45,10 @@ class SQLite(Dialect):
     def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
         notes = Name("table", "", NOTES)
         things = {notes: Thing(_NOTES_SQL, (f'DROP TABLE IF EXISTS "{NOTES}"', _NOTES_SQL))}
+        if self.only_if and plans:
+            drop = f'DROP TABLE IF EXISTS "{origin.TABLE}"'
+            applying = Thing(_APPLYING_SQL, (drop, _APPLYING_SQL))
+            things[Name("table", "", origin.TABLE)] = applying
         for plan in plans:
             self._require_rowid(plan)
             for event, sql in self._triggers(plan).items():
@@ -53,9 +60,9 @@ class SQLite(Dialect):
 
     def found(self) -> dict[Name, str]:
         rows = self.execute(
-            "SELECT type, tbl_name, name, sql FROM sqlite_master WHERE name = %s "
+            "SELECT type, tbl_name, name, sql FROM sqlite_master WHERE name IN (%s, %s) "
             r"OR (type = 'trigger' AND name LIKE %s ESCAPE '\')",
-            [NOTES, PREFIX.replace("_", r"\_") + "%"],
+            [NOTES, origin.TABLE, PREFIX.replace("_", r"\_") + "%"],
         )
         return {
             Name(kind, "" if kind == "table" else table, name): sql
@@ -90,7 +97,7 @@ class SQLite(Dialect):
         triggers["insert"] = self._after_insert(plan, table, rowid)
         triggers["update"] = self._after_update(plan, table, rowid)
         triggers["delete"] = (
-            f"AFTER DELETE ON {table} FOR EACH ROW BEGIN "
+            f"AFTER DELETE ON {table} FOR EACH ROW {self._when()}BEGIN "
             f"{self._put(plan, _DELETE, self.key_data(plan, 'OLD'))}; "
             f"DELETE FROM {NOTES} WHERE layout = {plan.number} AND row = OLD.{rowid}; END"
         )
@@ -108,7 +115,7 @@ class SQLite(Dialect):
         taken = f" FROM {NOTES} n WHERE {gone} AND NOT {same}"
         row = f" FROM {table} r WHERE r.{rowid} = NEW.{rowid}"
         return (
-            f"AFTER INSERT ON {table} FOR EACH ROW BEGIN "
+            f"AFTER INSERT ON {table} FOR EACH ROW {self._when()}BEGIN "
             f"{self._put(plan, _DELETE, 'n.data')}{taken}; "
             f"{self._put(plan, op, self.row_data(plan, 'r'))}{row}; "
             f"DELETE FROM {NOTES} WHERE layout = {plan.number}; END"
@@ -124,7 +131,7 @@ class SQLite(Dialect):
         op = f"CASE WHEN {changed} THEN 'I' ELSE 'U' END"
         row = f" FROM {table} r WHERE r.{rowid} = NEW.{rowid}"
         return (
-            f"AFTER UPDATE ON {table} FOR EACH ROW BEGIN "
+            f"AFTER UPDATE ON {table} FOR EACH ROW {self._when()}BEGIN "
             f"{self._put(plan, _DELETE, 'data')} FROM {NOTES} WHERE {gone}; "
             f"DELETE FROM {NOTES} WHERE {gone}; "
             f"{self._put(plan, _DELETE, self.key_data(plan, 'OLD'))} WHERE {changed}; "
@@ -147,14 +154,20 @@ class SQLite(Dialect):
         return {
             "before_insert": (
                 f"BEFORE INSERT ON {table} FOR EACH ROW WHEN "
-                f"{self._any(table, clashes)} {note}{either}; END"
+                f"{self._own(self._any(table, clashes))} {note}{either}; END"
             ),
             "before_update": (
                 f"BEFORE UPDATE {self._of(indexes)}ON {table} FOR EACH ROW WHEN "
-                f"{self._any(table, [f'{others} AND {clash}' for clash in clashes])} "
+                f"{self._own(self._any(table, [f'{others} AND {clash}' for clash in clashes]))} "
                 f"{note}{others} AND ({either}); END"
             ),
         }
+
+    def _when(self) -> str:
+        return f"WHEN {self.only_if} " if self.only_if else ""
+
+    def _own(self, condition: str) -> str:
+        return f"{self.only_if} AND ({condition})" if self.only_if else condition
 
     def _any(self, table: str, clashes: list[str]) -> str:
         return " OR ".join(f"EXISTS (SELECT 1 FROM {table} r WHERE {clash})" for clash in clashes)

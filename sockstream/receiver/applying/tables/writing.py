@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, transaction
 from django.db.backends.utils import CursorWrapper
 
 from sockstream.receiver.applying.parts import Part, runs
@@ -28,6 +28,7 @@ from .holdings import Holdings
 from .making_way import Contests
 from .memory import Memory
 from .numbers import Numbers
+from .origin import of_a_stream
 from .reduce import Net, reduce
 from .references import References
 
@@ -108,7 +109,7 @@ class Writer:
         meetings = Meetings()
         coming = list(runs(parts))
         for number, run in enumerate(coming, 1):
-            with connections[self._using].cursor() as cursor:
+            with of_a_stream(self._using) as cursor:
                 if run[0].has_marks:
                     self._mark(run[0], cursor)
                 else:

@@ -1,0 +1,1 @@
+"""A project that is a central and a site in one."""
