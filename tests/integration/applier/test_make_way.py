@@ -12,13 +12,9 @@ from django.test import override_settings
 from sockstream.receiver.applying.applier import Applier, Stopped
 from sockstream.receiver.applying.tables import making_way
 from sockstream.receiver.applying.tables.effects import Effect, Meetings
-<<<<<<< HEAD
-from sockstream.receiver.models import Offset, Reserved
-from tests.conftest import deferring
-=======
 from sockstream.receiver.models import Offset, Parked, Reserved
 from sockstream.receiver.parked import retry
->>>>>>> f78b7c2 (Show that parked rows which swap a unique value are applied together)
+from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
 from tests.rivals.models import Coach, Flag, Locker, Nick, Runner, Souvenir, Supporter, Tile
 from tests.zoo.models import Current, Slot
