@@ -41,7 +41,8 @@ def test_every_fault_has_a_test_or_says_that_it_has_none() -> None:
 
 def test_every_promise_has_tests() -> None:
     promises = PROMISE.findall(PAGE)
-    assert [int(number) for number, _ in promises] == list(range(1, 11))
+    assert [int(number) for number, _ in promises] == list(range(1, len(promises) + 1))
+    assert len(promises) >= 10
     for number, words in promises:
         assert TEST.search(words), number
 
