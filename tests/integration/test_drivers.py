@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = ("capture/test_values.py", "applier/test_fields.py", "applier/test_stops.py")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_mysqlclient(databases: Databases) -> None:
     """Some of the tests again, in a process of their own, on the server that runs already."""
     if not [*metadata.distributions(name="mysqlclient")]:
