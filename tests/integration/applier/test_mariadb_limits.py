@@ -280,3 +280,26 @@ def test_a_connection_that_was_killed_comes_again(maria: str, parks: None) -> No
     connections[maria].close()
     assert applier.apply([batch]).offset == 2
     assert not Parked.objects.using(maria).exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("inf"), "a float that is not finite"),
+        (float("-inf"), "a float that is not finite"),
+        ([], "a list or a map"),
+        ([1.5], "a list or a map"),
+        ({"a": 1.5}, "a list or a map"),
+    ],
+)
+@pytest.mark.parametrize("field", ["float", "text"])
+def test_a_value_that_no_driver_writes_is_about_its_record(
+    field: str, value: Any, words: str, maria: str
+) -> None:
+    """In whatever column. What PyMySQL raises for some is no error that anybody expects."""
+    layout = Layout("zoo.everything", ("id",), (field,))
+    feed = Feed().raw(INSERT, layout, [b"a" * 16, 1.5]).end()
+    feed.raw(INSERT, layout, [b"b" * 16, value])
+    with pytest.raises(Stopped, match=f"'{field}' has {words}") as stopped:
+        feed.applier(maria).apply([feed.batch()])
+    assert (stopped.value.error.code, stopped.value.seq) == ("record-refused", 2)

@@ -1,13 +1,16 @@
 """MySQL and MariaDB: INSERT IGNORE would hide other errors too, so the portable way it is.
 
-Two things are their own. A collation may take different texts for the same key, so a key is
-compared here, character by character, and never by the collation alone. And the server hangs up on
-a statement that is larger than `max_allowed_packet`, without a reason that anybody could read.
+Three things are their own. A collation may take different texts for the same key, so a key is
+compared here, character by character, and never by the collation alone. The server hangs up on a
+statement that is larger than `max_allowed_packet`, without a reason that anybody could read. And
+the drivers write a list as a list of SQL, and refuse a float that is not finite: PyMySQL does so
+with an error that is none of Django's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from typing import Any
 
 from django.db import IntegrityError
@@ -15,7 +18,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from sockstream.exceptions import Refusal
-from sockstream.rows import Kind
+from sockstream.rows import Column, Kind
 
 from .base import Shape, Values
 from .portable import AT_ONCE, PortableStatements, execute_many
@@ -24,6 +27,8 @@ from .portable import AT_ONCE, PortableStatements, execute_many
 _SMALL = 200_000
 # Bytes: of a value's quotes and comma, of a number, and the most that a character becomes.
 _AROUND, _WIDEST = 40, 4
+_NESTED = (list, tuple, dict)
+_DOUBTFUL = {float, *_NESTED}
 _ESCAPED = b"\0\n\r\x1a\"'\\"
 
 
@@ -35,6 +40,14 @@ class MySQLStatements(PortableStatements):
         self._texts = [n for n, column in enumerate(shape.keys) if column.kind is Kind.TEXT]
         wanted = ", ".join([*self.keys, self.wanted])
         self._alike = f"SELECT {wanted} FROM {self.table} WHERE {self._where}"
+
+    def encoded(self, columns: Sequence[Values]) -> list[Values]:
+        encoded = super().encoded(columns)
+        sent = self.shape.keys + self.shape.others
+        for column, values in zip(sent, encoded, strict=False):
+            if not _DOUBTFUL.isdisjoint(map(type, values)):
+                _require_storable(column, values)
+        return encoded
 
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         try:
@@ -115,6 +128,16 @@ class MySQLStatements(PortableStatements):
             part.append(row)
             room -= size
         yield part
+
+
+def _require_storable(column: Column, values: Values) -> None:
+    for value in values:
+        if isinstance(value, _NESTED) or (isinstance(value, float) and not isfinite(value)):
+            kind = "a list or a map" if isinstance(value, _NESTED) else "a float that is not finite"
+            raise Refusal(
+                "record-refused",
+                f"The field {column.name!r} has {kind}, which central's database cannot store",
+            )
 
 
 def max_packet(cursor: CursorWrapper) -> int:
