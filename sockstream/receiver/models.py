@@ -122,8 +122,8 @@ class Holding(models.Model):
     """What a stream has brought of one model, for the snapshot that takes away what is gone.
 
     A row of it belongs to a generation; a snapshot begins a new one. `phase` is never seen from
-    outside: a snapshot is one transaction. `adopts`: a person has said that the stream may take
-    over central's own rows of the model; the next commit that does so is the last one.
+    outside: a snapshot is one transaction. `adoption`: a person has allowed the stream to take over
+    central's own rows of the model; the next transaction that does so is the last one.
     """
 
     class Phase(models.TextChoices):
@@ -133,12 +133,19 @@ class Holding(models.Model):
         WAITING = "waiting"
         LOADING = "loading"
 
+    class Adoption(models.TextChoices):
+        """`USED`: by the transaction at work; never seen from outside."""
+
+        NONE = ""
+        ALLOWED = "allowed"
+        USED = "used"
+
     source = models.ForeignKey(Source, models.PROTECT, related_name="holdings")
     stream = models.CharField(max_length=100)
     model = models.CharField(max_length=200)
     generation = models.IntegerField(default=0)
     phase = models.CharField(max_length=10, choices=Phase.choices, default=Phase.NONE)
-    adopts = models.BooleanField(default=False)
+    adoption = models.CharField(max_length=10, choices=Adoption.choices, default=Adoption.NONE)
 
     class Meta:
         constraints = [

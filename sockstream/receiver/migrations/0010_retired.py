@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("sockstream_receiver", "0009_adopts")]
+    dependencies = [("sockstream_receiver", "0009_adoption")]
 
     operations = [
         migrations.AddField(

@@ -7,7 +7,7 @@ errors.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,8 +16,10 @@ from django.db import models, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
 from sockstream.receiver.models import Holding, Offset, Source, State
+from sockstream.rows import captured_models
 from sockstream.wire.digest import ZERO, Position
 
 from .names import Name
@@ -71,6 +73,29 @@ def adopt(name: Name, *, using: str) -> tuple[Name, Position]:
         anew = {"epoch": b"", "pending_epoch": b"", "anew": True, "seq": 0, "digest": ZERO}
         mine.update(**anew, **_NO_ERROR, session=0, confirmed=True)
     return Name(name.source, row.stream), before
+
+
+def hand_over(name: Name, labels: Collection[str], *, using: str) -> None:
+    """Let the source take over central's own rows of these models that it writes too, once.
+
+    Another source's rows stay what they are. Raises ConfigError for a model that central does not
+    take.
+    """
+    known = {model._meta.label_lower for model in captured_models(settings())}
+    if unknown := sorted({label.lower() for label in labels} - known):
+        raise ConfigError(
+            f"Central does not take records of {', '.join(unknown)}",
+            'Name models of SOCKSTREAM["MODELS"], such as shop.order',
+        )
+    with _alone(name, using) as mine:
+        for row in mine.select_related("source"):
+            for label in labels:
+                Holding.objects.using(using).update_or_create(
+                    source=row.source,
+                    stream=row.stream,
+                    model=label.lower(),
+                    defaults={"adoption": Holding.Adoption.ALLOWED},
+                )
 
 
 def rename(old: Name, new: Name, *, using: str) -> None:

@@ -16,6 +16,7 @@ from sockstream.wire.records import BEGIN, END, INSERT, LOAD, SAVE, UPDATE, Layo
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Author, Counter, Essay, Reading, Slot, Topping, Tree
 
+ALLOWED = Holding.Adoption.ALLOWED
 SLOT = Layout("zoo.slot", ("id",), ("name", "position"))
 
 
@@ -135,7 +136,7 @@ def test_a_person_hands_central_s_rows_over_once(central: str) -> None:
     assert site.refused(insert=[first]).error.code == "not-yours"
     source = Offset.objects.using(central).get().source
     Holding.objects.using(central).create(
-        source=source, stream="default", model="zoo.slot", adopts=True
+        source=source, stream="default", model="zoo.slot", adoption=ALLOWED
     )
     site.applier().apply(site.feed.sent)
     assert values(central) == {"of the site", "own 1"}
@@ -143,7 +144,7 @@ def test_a_person_hands_central_s_rows_over_once(central: str) -> None:
     second = Slot(id=own[1].id, name="of the site, too")
     assert site.refused(insert=[second]).error.code == "not-yours"
     # It is its own from now on.
-    assert not Holding.objects.using(central).get(model="zoo.slot").adopts
+    assert Holding.objects.using(central).get(model="zoo.slot").adoption == ""
 
 
 def test_what_is_handed_over_stays_so_until_the_commit(central: str) -> None:
@@ -153,12 +154,31 @@ def test_what_is_handed_over_stays_so_until_the_commit(central: str) -> None:
     site.feed.opened(central)
     source = Offset.objects.using(central).get().source
     Holding.objects.using(central).create(
-        source=source, stream="default", model="zoo.slot", adopts=True
+        source=source, stream="default", model="zoo.slot", adoption=ALLOWED
     )
     bad = Essay(title="points to nobody", author=Author(pkid=9))
     site.refused(insert=[Slot(id=own.id, name="of the site"), bad])
-    assert Holding.objects.using(central).get(model="zoo.slot").adopts
+    assert Holding.objects.using(central).get(model="zoo.slot").adoption == ALLOWED
     assert values(central) == {"own"}
+
+
+def test_what_is_handed_over_holds_for_all_of_the_transaction(central: str) -> None:
+    """However its records are cut: here a unique value makes the applier try ever smaller parts."""
+    own = [Slot.objects.using(central).create(name=f"own {n}", position=n) for n in range(4)]
+    site = Site(central)
+    site.feed.opened(central)
+    source = Offset.objects.using(central).get().source
+    Holding.objects.using(central).create(
+        source=source, stream="default", model="zoo.slot", adoption=ALLOWED
+    )
+    rows = [Slot(id=slot.id, name="site", position=9) for slot in own]
+    for row in rows:
+        site.feed.update(row)
+        row.position = None
+        site.feed.update(row)
+    site.applier().apply([site.feed.batch()])
+    assert values(central) == {"site"}
+    assert Holding.objects.using(central).get(model="zoo.slot").adoption == ""
 
 
 def test_a_deployment_that_wants_no_question(central: str) -> None:

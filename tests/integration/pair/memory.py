@@ -5,7 +5,6 @@ The bytes between them come in pieces of any size, and end after any number of t
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from sockstream.receiver.applying.applier import Applier
 from sockstream.receiver.streams import offsets
 from sockstream.sender.link import Link
 from sockstream.sender.road import PeerLeft, Road
+from sockstream.tls.contexts import Context
 from sockstream.wire.errors import WireError
 from sockstream.wire.limits import Limits
 from sockstream.wire.messages import Hello, Welcome
@@ -119,7 +119,7 @@ class Pipe(Link):
     """What the road takes for its socket. It breaks after `life` bytes, in either direction."""
 
     def __init__(self, central: Central, pieces: Sequence[int], life: int | None) -> None:
-        super().__init__("memory", 1, cast(ssl.SSLContext, None), 1.0)
+        super().__init__("memory", 1, cast(Context, None), 1.0)
         self._central = central
         self._pieces: Iterator[int] = cycle(pieces)
         self._life = life

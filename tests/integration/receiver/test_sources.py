@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.receiver import status
 from sockstream.receiver.applying.applier import Fenced
+from sockstream.receiver.applying.faults import Stopped
 from sockstream.receiver.models import HeldRow, Holding, Offset, Owner, Parked, Source
 from sockstream.receiver.patience import patiently
 from sockstream.receiver.streams import registry
@@ -186,6 +187,21 @@ def test_a_source_is_adopted_by_its_one_stream(central: str, feed: Feed) -> None
     with pytest.raises(CommandError, match="site-a/default, site-a/other"):
         run(central, "adopt", "site-a")
     run(central, "adopt", "site-a/other")
+
+
+def test_central_s_own_rows_are_handed_over(central: str, feed: Feed) -> None:
+    """By what the line of the stop says, once; another site's rows are not."""
+    own = Slot.objects.using(central).create(name="own")
+    mine = Feed()
+    mine.insert(Slot(id=own.id, name="of site-b"))
+    with pytest.raises(Stopped) as stopped:
+        mine.applier(central, "site-b").apply([mine.batch()])
+    command = stopped.value.error.mend.partition("manage.py oplog_source ")[2]
+    assert "site-b takes over central's own rows of zoo.slot" in run(central, *command.split())
+    mine.applier(central, "site-b").apply(mine.sent)
+    assert Slot.objects.using(central).get(id=own.id).name == "of site-b"
+    with pytest.raises(CommandError, match=r"does not take records of zoo\.nothing"):
+        run(central, "adopt", "site-b", "zoo.slot", "zoo.nothing")
 
 
 def test_what_is_forgotten(central: str, feed: Feed) -> None:

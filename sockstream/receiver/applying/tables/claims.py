@@ -32,6 +32,7 @@ from .references import References
 
 _AT_ONCE = 500
 _NOBODY = ""
+_USED = Holding.Adoption.USED
 
 Run = Sequence[Part]
 
@@ -229,8 +230,17 @@ class Claims:
 
     def _adopts(self, label: str) -> bool:
         """Whether the stream may take over central's own rows; once, if a person said so."""
+        if self._adopts_all:
+            return True
         mine = Holding.objects.using(self._using).filter(pk=self._holdings.id_of(label))
-        return self._adopts_all or bool(mine.filter(adopts=True).update(adopts=False))
+        self._memory.adopting.add(label)
+        return bool(mine.exclude(adoption=Holding.Adoption.NONE).update(adoption=_USED))
+
+    def finish(self) -> None:
+        """The caller's transaction is about to end: what a person allowed once was used."""
+        for label in self._memory.adopting:
+            mine = Holding.objects.using(self._using).filter(pk=self._holdings.id_of(label))
+            mine.filter(adoption=_USED).update(adoption=Holding.Adoption.NONE)
 
     def _not_yours(self, label: str, whose: Counter[str]) -> Refusal:
         count = sum(whose.values())

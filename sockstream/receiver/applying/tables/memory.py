@@ -19,13 +19,15 @@ class Memory:
 
     `holdings` by model label; `owned`, the models that this stream alone may write; `numbered`,
     the models of whose rows some have a number reserved; `pks`, local primary keys by model and
-    key, a bounded number of them.
+    key, a bounded number of them. `adopting` are models whose adoption may have been used, which is
+    looked at in the database, so that it need not be forgotten.
     """
 
     def __init__(self) -> None:
         self._lasting: tuple[dict[str, Holding], set[str]] = ({}, set())
         self.numbered: dict[str, Row] = {}
         self._changed: set[str] = set()
+        self.adopting: set[str] = set()
         self.forget()
 
     def forget(self) -> None:
@@ -46,6 +48,7 @@ class Memory:
         """The transaction has ended well."""
         self._lasting = dict(self.holdings), set(self.owned)
         self._changed.clear()
+        self.adopting.clear()
         self.numbered.clear()
 
     def change(self, label: str, holding: Holding) -> None:

@@ -77,6 +77,7 @@ class Writer:
         if (broken := self.broken()) is not None:
             raise broken.refusal()
         self._numbers.clear()
+        self._claims.finish()
 
     def broken(self, *, deleted: bool = False, constrained: bool = False) -> Broken | None:
         """A row that points to one that has not come.

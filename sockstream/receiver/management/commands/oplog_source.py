@@ -47,8 +47,13 @@ class Command(commands.SockstreamCommand):
             ("retire", "the site is gone for good: refuse it, and raise no alarm for it any more"),
         ):
             action(name, words).add_argument("source", help=_SOURCE)
-        adopted = action("adopt", "the next connection may begin the stream anew (epoch-unknown)")
+        adopted = action(
+            "adopt",
+            "the next connection may begin the stream anew (epoch-unknown); with models, the site "
+            "may take over central's own rows of these that it writes too, once (not-yours)",
+        )
         adopted.add_argument("source", help=_STREAM)
+        adopted.add_argument("models", nargs="*", metavar="MODEL", help="such as shop.order")
         forgotten = action(
             "forget",
             "delete what central knows of a source or a stream. Its rows stay, and belong to "
@@ -93,7 +98,14 @@ class Command(commands.SockstreamCommand):
         self.stdout.write(f"{name} is retired: it is refused, and its rows stay.")
 
     def _adopt(self, options: dict[str, Any]) -> None:
-        name = self._name(options["source"])
+        name, models = self._name(options["source"]), options["models"]
+        if models:
+            self._patiently(partial(registry.hand_over, name, models, using=self.using))
+            self.stdout.write(
+                f"{name} takes over central's own rows of {', '.join(models)} that it writes too, "
+                "once: at its next connection, or with the next record of these."
+            )
+            return
         stream, before = self._patiently(partial(registry.adopt, name, using=self.using))
         self.stdout.write(
             f"{stream} stood at {before}; its next connection begins it anew. Rows of before that "
