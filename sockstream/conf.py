@@ -52,7 +52,7 @@ class Settings:
     APPLIERS: int = 4
     COMMIT_RECORDS: int = 20_000
     COMMIT_BYTES: int = 4 << 20
-    GROUP_TIMEOUT: float = 60.0
+    STAGED_MAX: int = 4 << 30
     STUCK_AFTER: float = 60.0
     RECHECK: float = 60.0
     SESSION_MAX: float = 86_400.0

@@ -191,6 +191,9 @@ def _error_lines(row: Row) -> Sequence[str]:
     lines = []
     if row.get("snapshot") == "unfinished":
         lines.append(f"{name}: {UNFINISHED}")
+    if row.get("staged"):
+        size = f"{row['staged_bytes'] / (1 << 20):,.1f} MiB"
+        lines.append(f"{name}: {row['staged']:,} records ({size}) of a transaction are staged")
     if row["error_code"]:
         lines.append(f"{name}: {row['error_code']}: {row['error']}")
     if row.get("error_model"):

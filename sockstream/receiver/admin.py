@@ -156,6 +156,9 @@ class OffsetAdmin(ReadOnlyAdmin):
         "former_instance",
         "fence",
         "parked_changes",
+        "staged_digest",
+        "staged_epoch",
+        "staged_tried",
     )
 
     def has_adopt_permission(self, request: HttpRequest) -> bool:

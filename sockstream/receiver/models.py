@@ -12,11 +12,10 @@ from .dialects import dialect_of
 
 
 class State(models.TextChoices):
-    """What a stream does; `checking` looks for the record that broke a constraint at a commit."""
+    """What a stream does."""
 
     IDLE = "idle"
     CONNECTED = "connected"
-    CHECKING = "checking"
     STOPPED = "stopped"
 
 
@@ -60,6 +59,9 @@ class Offset(models.Model):
     ids of the centrals whose rows the stream may hold, for a hub that sends them on. `parked` is
     how many records of the stream are parked, and `parked_changes` how often people retried or
     dropped some: an applier that remembers which ones there are sees that it has to look anew.
+    `staged_seq`, `staged_digest` and `staged_epoch` are where the staged records end (0: there are
+    none), `staged_bytes` is what they take, and `staged_tried` the last cut among them that they
+    could not be committed at.
     """
 
     source = models.ForeignKey(Source, models.PROTECT, related_name="offsets")
@@ -92,6 +94,11 @@ class Offset(models.Model):
     error_at = models.DateTimeField(null=True)
     parked = models.PositiveIntegerField(default=0)
     parked_changes = models.BigIntegerField(default=0)
+    staged_seq = models.BigIntegerField(default=0)
+    staged_digest = models.BinaryField(default=bytes(16))
+    staged_epoch = models.BinaryField(default=b"")
+    staged_bytes = models.BigIntegerField(default=0)
+    staged_tried = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [
@@ -102,6 +109,27 @@ class Offset(models.Model):
 
     def __str__(self) -> str:
         return f"{self.source}/{self.stream} at {self.seq}"
+
+
+class Staged(models.Model):
+    """A batch of a group that has not ended yet, as it came.
+
+    `data` is the body of a records message of the protocol; `version` would be another number for
+    another format. `size` is what the batch costs of a window.
+    """
+
+    pk = models.CompositePrimaryKey("offset_id", "first_seq")
+    offset = models.ForeignKey(Offset, models.CASCADE, related_name="+", db_index=False)
+    first_seq = models.BigIntegerField()
+    last_seq = models.BigIntegerField()
+    digest_after = models.BinaryField()
+    size = models.BigIntegerField()
+    version = models.PositiveSmallIntegerField()
+    # The last column: SQLite reads those before it without reading this one.
+    data = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"{self.first_seq} to {self.last_seq}"
 
 
 class Owner(models.Model):

@@ -43,6 +43,8 @@ def _of(row: Offset) -> dict[str, Any]:
         "applied_at": row.applied_at,
         "records": row.records_applied,
         "parked": row.parked,
+        "staged": max(0, row.staged_seq - row.seq),
+        "staged_bytes": row.staged_bytes,
         "inserts_met": row.inserts_met,
         "updates_missed": row.updates_missed,
         "deletes_missed": row.deletes_missed,

@@ -43,8 +43,8 @@ class PeerLeft(Exception):
 class Road:
     """One connection to central for the stream of database `using`.
 
-    `acked` is the last seq that central applied, `applying` how many records of a long
-    transaction it has applied so far, `central` how it calls itself; all of it once `welcomed`.
+    `acked` is the last seq that central applied, `kept` how many records after it central keeps of
+    a transaction that has not ended, `central` how it calls itself; all of it once `welcomed`.
     """
 
     def __init__(self, using: str, link: Link, settings: Settings) -> None:
@@ -56,7 +56,7 @@ class Road:
         self.central = ""
         self.warning: WireError | None = None
         self.acked = 0
-        self.applying = 0
+        self.kept = 0
         self._bye: Bye | None = None
         self._cursor = 0
         self._last_sent_open = False
@@ -156,8 +156,8 @@ class Road:
         """What central does, in a few words."""
         if not self.welcomed:
             return "connecting"
-        if self.applying:
-            return f"central is applying ({self.applying:,} records so far)"
+        if self.kept:
+            return f"central keeps {self.kept:,} records of a transaction that has not ended"
         return f"connected to {self.central}"
 
     def fileno(self) -> int:
@@ -200,9 +200,9 @@ class Road:
                     self._start(welcome)
                 case sending.Acked(offset):
                     self.acked = offset
-                    self.applying = 0
+                    self.kept = 0
                 case sending.Progressed(applied=applied):
-                    self.applying = applied
+                    self.kept = applied
                 case sending.Refused(error) | sending.Failed(error):
                     self._pass_on()
                     raise error
@@ -212,19 +212,28 @@ class Road:
 
     def _start(self, welcome: Welcome) -> None:
         at_offset = oplog.digest_at(welcome.offset, self.using)
+        at_staged = oplog.digest_at(welcome.staged_seq, self.using)
         held = oplog.held(self.using)
         acked = oplog.stream(self.using).acked_seq
         try:
-            found = handshake.judge_welcome(welcome, at_offset, held.first, held.last, acked=acked)
+            found = handshake.judge_welcome(
+                welcome,
+                at_offset,
+                held.first,
+                held.last,
+                digest_at_staged=at_staged,
+                acked=acked,
+            )
         except WireError as error:
             self._fail(error)
         oplog.note_session(welcome.session, self.using)
         self.warning = found.warning
         self._cursor, self._dry = found.next_seq, False
-        self.session.confirm(self._cursor, welcome.digest, time.monotonic())
+        self.session.confirm(self._cursor, found.digest, time.monotonic())
         self.acked, self.welcomed = welcome.offset, True
         self.central = printable(welcome.central, LONGEST_NAME)
         self._whole_up_to = welcome.offset
+        self.kept = self._cursor - 1 - welcome.offset
 
     def _fail(self, error: WireError) -> NoReturn:
         """Tell central, which shows it too, and give up."""

@@ -66,6 +66,7 @@ CODES: dict[str, Class] = {
     "schema-mismatch": Class.PERSON,
     "behind-parked": Class.PERSON,
     "too-many-parked": Class.PERSON,
+    "group-too-large": Class.PERSON,
     "db-unavailable": Class.RETRY,
     "db-readonly": Class.RETRY,
     "disk-full": Class.RETRY,

@@ -11,6 +11,7 @@
 | the digests at the offset differ | `history-diverged` |
 | central's offset is before what it acked, the records are held | `receiver-rewound`, a warning |
 | the records after the offset are gone | `gap` |
+| central has staged records, and the digests at their end are equal | go on after them |
 
 Central sees the site's digest only at the site's end, so the site looks at the digest at the
 offset itself before it confirms. An epoch never changes by itself.
@@ -56,9 +57,13 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Resumption:
-    """What the site found: it goes on with `next_seq`; `warning` is to be shown."""
+    """What the site found: it goes on with `next_seq`, before which the digest is `digest`.
+
+    `warning` is to be shown.
+    """
 
     next_seq: int
+    digest: bytes
     warning: WireError | None
 
 
@@ -106,13 +111,16 @@ def judge_welcome(
     first: int,
     last: int,
     *,
+    digest_at_staged: bytes | None = None,
     acked: int = 0,
     protocols: tuple[int, int] = (PROTOCOL_MIN, PROTOCOL_MAX),
 ) -> Resumption:
     """What the site finds in `welcome`.
 
-    `digest_at_offset` is the site's own, None if its oplog has no group that ends there; `first`
-    and `last` are the numbers that it holds (last < first: none), `acked` the last one acked.
+    `digest_at_offset` is the site's own, None if its oplog has no group that ends there, and
+    `digest_at_staged` the one at `staged_seq`; `first` and `last` are the numbers that it holds
+    (last < first: none), `acked` the last one acked. What central has staged of another history is
+    of no account: nothing of it is applied.
     Raises WireError: version-unsupported, sender-rewound, gap or history-diverged.
     """
     offset = welcome.offset
@@ -124,7 +132,10 @@ def judge_welcome(
         raise _gap(offset, first)
     if digest_at_offset != welcome.digest:
         raise _diverged(offset)
-    return Resumption(offset + 1, _rewound(offset, acked))
+    seq, digest = offset, welcome.digest
+    if offset < welcome.staged_seq <= last and digest_at_staged == welcome.staged_digest:
+        seq, digest = welcome.staged_seq, welcome.staged_digest
+    return Resumption(seq + 1, digest, _rewound(offset, acked))
 
 
 def _common_version(hello: Hello, protocols: tuple[int, int]) -> int:

@@ -1,7 +1,8 @@
 """The messages: frozen dataclasses, and their strict and bounded way to bytes and back.
 
 A message is a msgpack array, the number of its type first. Elements may be appended by a later
-version: unknown trailing ones are ignored. Everything else that is not as said is a WireError.
+version: unknown trailing ones are ignored, and those of _APPENDED may be missing. Everything else
+that is not as said is a WireError.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from sockstream.exceptions import printable
 
 from . import compression, frames
 from .bounded import unpack_one
+from .digest import ZERO
 from .elements import (
     Check,
     Count,
@@ -73,7 +75,8 @@ class Welcome:
     """Central knows the stream: it stands at `offset`, whose digest is `digest`.
 
     `window` is the first credit in bytes, `session_deadline` the seconds from now that this
-    session may last, 0 for no end.
+    session may last, 0 for no end. `staged_seq` is the last record that central keeps of a group
+    that has not ended yet, 0 if none, and `staged_digest` the digest there.
     """
 
     protocol: Positive
@@ -87,6 +90,8 @@ class Welcome:
     heartbeat: Interval
     session_deadline: Seconds
     schema_verdict: Text
+    staged_seq: Count = 0
+    staged_digest: Octets16 = ZERO
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +142,9 @@ class Error(_Trouble):
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """The site has stored the session and compared the digest at the offset, which is `digest`.
+    """The site has stored the session, and will send from `first_seq` on.
 
-    It will send from `first_seq` on.
+    `digest` is its own before that record, which it has compared with central's.
     """
 
     session: Positive
@@ -174,7 +179,7 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Central is alive and has applied `applied` records of an open transaction, up to `seq`."""
+    """Central is alive: beyond the last ack it keeps `applied` records, up to `seq`."""
 
     seq: Count
     applied: Count
@@ -244,7 +249,7 @@ def _packed(message: Message) -> bytes:
 
 def _checked(kind: type, values: list[Any]) -> list[Any]:
     name, checks = kind.__name__.lower(), _CHECKS[kind]
-    if len(values) < len(checks):
+    if len(values) < len(checks) - _APPENDED.get(kind, 0):
         raise WireError("bad-message", f"A {name} message has only {len(values)} elements")
     return [check(value, name) for check, value in zip(checks, values, strict=False)]
 
@@ -326,4 +331,6 @@ _KINDS: dict[int, Any] = {
 }
 _SHORT = (Ping, Pong)
 _TYPES = {kind: number for number, kind in _KINDS.items()}
+# How many of the last elements an older version of the same protocol does not send.
+_APPENDED: dict[type, int] = {Welcome: 2}
 _CHECKS = {kind: _checks(_RecordElements if kind is Records else kind) for kind in _KINDS.values()}

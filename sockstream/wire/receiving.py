@@ -58,6 +58,7 @@ class ReceivingSession(Session):
         self._offset_digest = b""
         self._next_seq = 1
         self._digest = b""
+        self._staged = 0, b""
         self._group_end = 0
         self._last_to_apply = 0
         self._received = 0
@@ -84,6 +85,7 @@ class ReceivingSession(Session):
         self._offset = self._group_end = welcome.offset
         self._offset_digest = self._digest = welcome.digest
         self._next_seq = welcome.offset + 1
+        self._staged = welcome.staged_seq, welcome.staged_digest
 
     def refuse(self, error: WireError, now: float) -> None:
         """Tell the site why it is not welcome, and close."""
@@ -167,15 +169,20 @@ class ReceivingSession(Session):
 
     def _confirmed(self, confirm: Confirm) -> list[Event]:
         self._handshake_by = math.inf
-        if confirm.session != self._session or not 0 < confirm.first_seq <= self._next_seq:
+        resumes = self._offset < self._staged[0] == confirm.first_seq - 1
+        if confirm.session != self._session or not (
+            resumes or 0 < confirm.first_seq <= self._next_seq
+        ):
             raise WireError("bad-message", "A confirm does not fit its welcome")
-        if confirm.digest != self._digest:
+        seq, digest = self._staged if resumes else (self._offset, self._digest)
+        if confirm.digest != digest:
             raise WireError(
                 "history-diverged",
-                f"The site and central hold different histories up to record {self._offset}",
+                f"The site and central hold different histories up to record {seq}",
                 "",
-                self._offset,
+                seq,
             )
+        self._next_seq, self._digest = seq + 1, digest
         return [Confirmed(confirm)]
 
     def _batch(self, batch: Batch, now: float) -> list[Event]:

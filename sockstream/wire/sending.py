@@ -60,7 +60,7 @@ class SendingSession(Session):
     """Says hello, keeps the window, and knows what is acked.
 
     `acked` is the last seq that central has committed, `sent_seq` the last one that was sent.
-    Both begin at central's offset.
+    `acked` begins at central's offset, `sent_seq` there or at the end of what central has staged.
     """
 
     _table = AT_THE_SITE
@@ -88,7 +88,7 @@ class SendingSession(Session):
         return sum(sent.size for sent in self._unacked)
 
     def confirm(self, first_seq: int, digest: bytes, now: float) -> None:
-        """The session is stored and `digest` was found at the offset; records begin at `first_seq`.
+        """The session is stored; records begin at `first_seq`, before which `digest` was found.
 
         Does nothing once closed. Raises ValueError if there is no welcome to confirm.
         """
@@ -96,6 +96,8 @@ class SendingSession(Session):
             return
         if self.state is not State.JUDGING:
             raise ValueError(f"nothing to confirm while {self.state}")
+        if first_seq > self.sent_seq + 1:
+            self.sent_seq, self._sent_digest = first_seq - 1, digest
         self._send(Confirm(self._session, first_seq, digest))
         self.state = State.STREAMING
 

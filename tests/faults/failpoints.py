@@ -20,6 +20,7 @@ import django
 
 NOWHERE = "nowhere"
 PRUNING = "pruning"
+STAGING = "staging"
 PRUNE_EVERY = 0.05
 
 Call = Callable[..., Any]
@@ -38,6 +39,8 @@ def main() -> None:
     django.setup()
     if point.startswith(PRUNING):
         prune_soon()
+    if point.startswith(STAGING):
+        stage_each_batch()
     if point in POINTS:
         arm(point, Path(asked))
     from django.core.management import execute_from_command_line
@@ -53,6 +56,18 @@ def prune_soon() -> None:
 
     settings.SOCKSTREAM["RETENTION"] = timedelta(0)
     service._LOOK_AGAIN_EVERY = PRUNE_EVERY
+
+
+def stage_each_batch() -> None:
+    """Let the applier have one batch at a time, however quickly they come."""
+    from sockstream.receiver.applying.applier import Applier
+
+    whole = Applier.apply
+
+    def apply(self: Applier, batches: Sequence[Any]) -> Any:
+        return [whole(self, [batch]) for batch in batches][-1]
+
+    Applier.apply = apply  # type: ignore[method-assign]
 
 
 def arm(point: str, asked: Path) -> None:
@@ -164,6 +179,13 @@ POINTS: dict[str, tuple[str, str, Callable[[Call, Asked], Call]]] = {
     "rows written, offset not moved": (f"{_APPLYING}.tables.writing", "Writer.write", after),
     "offset moved, not committed": (f"{_APPLYING}.applier", "move", after),
     "committed, not acked": (f"{_MTLS}.link", "Link._committed", before),
+    # Central, with a group in several batches.
+    "staging: stored, not committed": (f"{_APPLYING}.staging", "add", after),
+    "staging: committed": (f"{_APPLYING}.applier", "Applier._stage", after),
+    "staging: rows written": (f"{_APPLYING}.tables.writing", "Writer.write", after),
+    "staging: dropped, offset not moved": (f"{_APPLYING}.staging", "drop", after),
+    "staging: offset moved, not committed": (f"{_APPLYING}.applier", "move", after),
+    "staging: committed as a whole": (f"{_APPLYING}.applier", "Applier._note_commit", before),
 }
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from django.utils import timezone
 
 from demo.compare import compare
 from polls.models import Choice, Question, Tag
-from sockstream.receiver.models import Offset
+from sockstream.receiver.models import Offset, Staged
 from sockstream.sender.models import Batch, Stream
 from tests.conftest import PAIRS
 from tests.databases import Pair
@@ -41,7 +42,7 @@ from tests.faults.failpoints import NOWHERE, POINTS, PRUNING, dying
 
 IDS = ["sqlite-sqlite", "pg-pg"]
 ON_BOTH = pytest.mark.parametrize("pair", [PAIRS[name] for name in IDS], ids=IDS, indirect=True)
-# A group comes in several batches, so that a transaction at central stays open between them.
+# A group comes in several batches.
 SMALL = {"BATCH_RECORDS": 20}
 WATCHFUL = {"HEARTBEAT": 1.0}
 MANY, FEW = 50, 5
@@ -126,6 +127,14 @@ class World:
         assert offset == self.seq < seq
         assert Choice.objects.using(self.pair.central).count() < self._choices
 
+    def has_staged(self, batches: int) -> None:
+        """Nothing of the group is applied, and so many batches of it are kept."""
+        self.is_not_applied()
+        kept = Staged.objects.using(self.pair.central)
+        assert kept.count() == batches
+        last = self.offset.staged_seq
+        assert last == (self.seq + batches * SMALL["BATCH_RECORDS"] if batches else 0)
+
     def is_cut(self) -> None:
         """Central has seen the half frame's end."""
         self.receiver.wait_for_line("in the middle of a message")
@@ -197,6 +206,22 @@ RECEIVING = [
 ]
 
 
+ALL_BUT_THE_LAST = MANY // SMALL["BATCH_RECORDS"]
+STAGES = [
+    Step("staging: stored, not committed", partial(World.has_staged, batches=0)),
+    Step("staging: committed", partial(World.has_staged, batches=1)),
+    *(
+        Step(f"staging: {point}", partial(World.has_staged, batches=ALL_BUT_THE_LAST))
+        for point in (
+            "rows written",
+            "dropped, offset not moved",
+            "offset moved, not committed",
+        )
+    ),
+    Step("staging: committed as a whole", World.is_applied_not_acked),
+]
+
+
 @pytest.fixture
 def world(pair: Pair, certificates: Certificates, tmp_path: Path) -> Iterator[World]:
     made = World(pair, certificates, tmp_path / "die")
@@ -240,8 +265,20 @@ def test_central_is_killed_at_each_step(world: World) -> None:
     world.is_whole()
 
 
+@pytest.mark.slow
+@ON_BOTH
+def test_central_is_killed_at_each_step_of_a_long_group(world: World) -> None:
+    world.receiver.kill()
+    world.die_at(STAGES, world.receiver)
+    world.mend(world.receiver)
+    assert not Staged.objects.using(world.pair.central).exists()
+    audit.check(world.pair)
+    world.is_whole()
+
+
 def test_every_point_is_died_at() -> None:
-    assert {step.point for step in [*SENDING, *PRUNES, *RECEIVING]} == POINTS.keys()
+    steps = [*SENDING, *PRUNES, *RECEIVING, *STAGES]
+    assert {step.point for step in steps} == POINTS.keys()
 
 
 DYING_WRITER = """

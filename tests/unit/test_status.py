@@ -58,6 +58,8 @@ CENTRAL: dict[str, Any] = {
     "applied_at": None,
     "records": 98765,
     "parked": 4321,
+    "staged": 1234,
+    "staged_bytes": 5 << 20,
     "inserts_met": 1,
     "updates_missed": 2,
     "deletes_missed": 3,

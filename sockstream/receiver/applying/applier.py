@@ -1,39 +1,46 @@
 """The applier: batches of one stream into the tables, exactly once.
 
 The guarantee stands in `_transaction`: rows and offset move in the one `atomic` there, and `apply`
-returns after it, so that an ack after `apply` speaks of what is committed. (At a cut, SQLite's
-COMMIT comes a little before its end: see cuts.py. The offset has moved by then, too.)
+returns after it, so that an ack after `apply` speaks of what is committed.
 
-A group that comes in several batches keeps its transaction open between the calls of `apply`, so
-that memory stays flat and no reader sees half of it. The transaction belongs to the thread's
-connection: until the group ends, all calls have to come from that thread.
+No transaction is open between two calls. What `apply` is given of a group that has not ended is
+staged, and when its end comes, one transaction applies it all, a chunk at a time: memory stays
+flat, and no reader sees half of it.
 """
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
 from sockstream.conf import settings
 from sockstream.receiver.dialects import dialect
-from sockstream.receiver.models import State
+from sockstream.receiver.models import Offset
 from sockstream.receiver.signals import records_applied
-from sockstream.wire.errors import WireError
 from sockstream.wire.records import Batch
 
-from .cuts import can_end_after
-from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient, words_of
+from . import staging
+from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient
 from .halving import Write, fault_of
 from .parking.judge import Parking
 from .parking.replaying import Replay, of_epoch
-from .parts import Headers, Part, Step, allowed_models, groups, steps
-from .progress import Progress, hold, move, note_checking, note_stop
+from .parts import (
+    Headers,
+    Part,
+    Step,
+    allowed_models,
+    chunks,
+    end_of_group,
+    fit_into_one,
+    groups,
+    steps,
+)
+from .progress import Progress, hold, move, note_stop
 from .tables.constraints import find_broken
 from .tables.effects import Meetings
 from .tables.integrity import checked
@@ -47,13 +54,13 @@ class Applied:
     """What a call of `apply` came to.
 
     `offset` and `digest` are those of the last commit: what may be acked. `records` is how many
-    records this call wrote; those of an open group are not committed yet.
+    records this call applied, `staged` how many are kept of a group that has not ended.
     """
 
     offset: int
     digest: bytes
     records: int
-    group_open: bool
+    staged: int = 0
 
 
 class Applier:
@@ -81,97 +88,79 @@ class Applier:
         self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
         self._close_look = checked(partial(write, whole=True), self._writer.holdings, using)
         self._checked: Write = partial(self._parking.write, write=self._close_look, forget=forget)
-        self._atomic: transaction.Atomic | None = None
-        self._open: Progress | None = None
-        self._open_labels: Counter[str] = Counter()
-        self._thread = 0
+        self._most_staged = own.STAGED_MAX
         self._prepared: object = None
         self._committed = (0, b"")
+        self._staged: int | None = None
+        self._tried = 0
         self._written = 0
 
     def apply(self, batches: Sequence[Batch]) -> Applied:
-        """Apply the batches; what is at or below the offset is skipped.
+        """Apply the groups that end in the batches, and stage the rest of the records.
 
-        Whole groups are committed when this returns. The rest, if the last group goes on in a
-        later batch, stays in the open transaction, and every call until its end must come from
-        the same thread. On any exception, the open group is rolled back and has to come again
-        from its start.
-
-        Raises Stopped if a record can't be applied: the groups before it are committed, and the
-        stop is noted. Raises Fenced if a newer session owns the stream, Retry if the database
-        failed for now, WireError for batches that don't continue the stream.
+        What is at or below the offset, or staged already, is skipped. Raises Stopped if a record
+        can't be applied: the groups before it are committed, and the stop is noted. Raises Fenced
+        if a newer session owns the stream, Retry if the database failed for now: give the same
+        batches again. Raises WireError for batches that don't continue the stream.
         """
+        self._written = 0
         try:
-            return self._apply(batches)
+            self._take(batches)
+        except RecordFault as fault:
+            raise self._stopped(fault) from fault
         except (DatabaseError, InterfaceError) as error:
-            self.close()
             if (reason := transient(error)) is None:
                 raise
             raise Retry(reason) from error
-        except BaseException:
-            self.close()
-            raise
+        seq, digest = self._committed
+        return Applied(seq, digest, self._written, max(0, (self._staged or 0) - seq))
 
-    def close(self) -> None:
-        """Roll back an open group."""
-        atomic, self._atomic, self._open = self._atomic, None, None
-        self._open_labels.clear()
-        if atomic is not None:
-            self._check_thread()
-            self._writer.forget()
-            atomic.__exit__(_RollBack, _RollBack(), None)
+    def _take(self, batches: Sequence[Batch]) -> None:
+        coming: Sequence[Step] = list(steps(self._unstaged(batches), self._headers))
+        while coming:
+            whole: Sequence[Sequence[Step]] = ()
+            if not self._staged:
+                whole, coming = groups(coming)
+            if whole:
+                self._settle(whole)
+            elif (width := end_of_group(coming)) and self._end(coming[:width]):
+                coming = coming[width:]
+            else:
+                self._stage(coming)
+                return
 
-    def _apply(self, batches: Sequence[Batch]) -> Applied:
-        self._written = 0
-        try:
-            rest: Sequence[Step] = steps(batches, self._headers)
-            while rest:
-                if self._open is not None:
-                    rest = self._go_on(self._open, rest)
-                    continue
-                whole, rest = groups(rest)
-                if whole:
-                    self._settle(whole)
-                if rest:
-                    rest = self._begin_group(rest)
-        except RecordFault as fault:
-            self.close()
-            raise self._stopped(fault) from fault
-        return Applied(*self._committed, self._written, self._open is not None)
+    def _unstaged(self, batches: Sequence[Batch]) -> Sequence[Batch]:
+        """The batches without those that are staged: a site may send them again."""
+        if not batches or (self._staged is not None and batches[0].first_seq > self._staged):
+            return batches
+        with self._transaction():
+            progress = self._hold()
+            batches = staging.rest(progress.row, batches, self.using)
+        self._note(progress)
+        return batches
 
     @contextmanager
-    def _transaction(self, *, ends: bool) -> Iterator[None]:
-        """The one transaction of rows and offset; left open if the group goes on."""
-        if self._atomic is None:
-            atomic = transaction.atomic(using=self.using, durable=True)
-            atomic.__enter__()
-            self._atomic, self._thread = atomic, threading.get_ident()
-        self._check_thread()
+    def _transaction(self) -> Iterator[None]:
+        """The one transaction of rows and offset. What is remembered of it is true only after a
+        commit that returned.
+        """
         try:
-            yield
+            with transaction.atomic(using=self.using, durable=True):
+                yield
         except BaseException:
-            self.close()
+            self._writer.forget()
+            self._staged = None
             raise
-        if ends:
-            atomic, self._atomic = self._atomic, None
-            try:
-                atomic.__exit__(None, None, None)
-            except BaseException:
-                # Rolled back, or committed and the answer is lost: nobody knows.
-                self._writer.forget()
-                raise
-
-    def _check_thread(self) -> None:
-        if self._thread != threading.get_ident():
-            raise RuntimeError("the thread that began a group has to end it")
+        self._writer.committed()
 
     # Whole groups: the fast way for all of them, then for ever fewer, then the slow way for one.
 
     def _settle(self, whole: Sequence[Sequence[Step]]) -> None:
+        together = [step for group in whole for step in group]
+        last = fit_into_one(together)
         try:
-            self._commit(whole, self._quickly)
+            self._commit(together, partial(self._quickly, last=last))
         except (*BLAMED, RecordFault) as error:
-            self._writer.forget()
             if transient(error):
                 raise
         else:
@@ -183,120 +172,87 @@ class Applier:
             self._settle(whole[:half])
             self._settle(whole[half:])
 
-    def _quickly(self, parts: Sequence[Part]) -> Meetings:
-        return self._writer.write(self._parking.screen(parts), last=True, quick=True)
-
-    def _commit(self, whole: Sequence[Sequence[Step]], write: Write) -> None:
-        with self._transaction(ends=True):
-            progress = self._hold()
-            fresh = progress.after(step for group in whole for step in group)
-            parts = [step.part for step in fresh]
-            if fresh:
-                progress.advance(fresh[-1], write(parts))
-                progress.parked += self._parking.keep()
-                self._finish(progress)
-        self._note_commit(progress, lambda: _counted(parts))
+    def _quickly(self, parts: Sequence[Part], *, last: bool) -> Meetings:
+        return self._writer.write(self._parking.screen(parts), last=last, quick=True)
 
     def _commit_slowly(self, group: Sequence[Step]) -> None:
+        """Commit one group, which ends with these steps; what is staged is the rest of it."""
         try:
-            self._commit([group], self._slowly)
+            self._commit(group, self._slowly)
         except BLAMED as error:
-            self._writer.forget()
             if transient(error):
                 raise
-            self._commit_checked(group, error)
+            self._commit_checked(group)
 
-    def _commit_checked(self, group: Sequence[Step], error: Exception) -> None:
+    def _commit_checked(self, group: Sequence[Step]) -> None:
         """The commit failed: park what was broken, if that is to be done, else name it."""
         if self._parking.parks:
             try:
-                return self._commit([group], self._checked)
-            except BLAMED as still:
-                self._writer.forget()
-                if transient(still):
+                self._commit(group, self._checked)
+            except BLAMED as error:
+                if transient(error):
                     raise
-        return self._find_broken(group, error)
-
-    def _find_broken(self, group: Sequence[Step], error: Exception) -> None:
-        """The commit failed, so every record could be written: do so again, and look."""
-        with self._transaction(ends=True):
-            parts = [step.part for step in self._hold().after(group)]
-            self._slowly(parts)
-            self._refuse_broken(parts)
-            raise fault_of(parts[-1], len(parts[-1].records) - 1) from error
-
-    # A group in several batches: its transaction stays open between them.
-
-    def _begin_group(self, coming: Sequence[Step]) -> Sequence[Step]:
-        with self._transaction(ends=False):
-            progress = self._open = self._hold()
-        self._committed = progress.row.seq, bytes(progress.row.digest)
-        rest = self._go_on(progress, coming)
-        if progress is self._open and progress.seq == progress.row.seq:
-            self.close()
-        return rest
-
-    def _go_on(self, progress: Progress, coming: Sequence[Step]) -> Sequence[Step]:
-        """Write what belongs to the open group; returns what comes after it."""
-        ends = [number for number, step in enumerate(coming, 1) if step.ends_group]
-        width = ends[0] if ends else len(coming)
-        with self._transaction(ends=False):
-            self._extend(progress, coming[:width])
-        if ends:
-            self._end_group(progress, coming[:width])
-        return coming[width:]
-
-    def _extend(self, progress: Progress, more: Sequence[Step]) -> None:
-        fresh = progress.after(more)
-        if fresh:
-            parts = [step.part for step in fresh]
-            write = self._checked if self._looks_closely(progress) else self._slowly
-            progress.advance(fresh[-1], write(parts))
-            progress.parked += self._parking.keep()
-            self._open_labels.update(_counted(parts))
-            self._written += sum(len(part.records) for part in parts)
-
-    def _looks_closely(self, progress: Progress) -> bool:
-        """Whether this group's commit has failed before, so that its records have to be judged."""
-        return self._parking.parks and progress.row.state == State.CHECKING
-
-    def _end_group(self, progress: Progress, last: Sequence[Step]) -> None:
-        """Commit. At a cut the group goes on instead if it points to what is still to come."""
-        counts = dict(self._open_labels)
-        cut = last[-1].cut
+            else:
+                return
         try:
-            with self._transaction(ends=False):
-                if cut and self._writer.broken(deleted=True) is not None:
-                    return
-                if self._looks_closely(progress):
-                    self._try_again(progress)
-                if not cut and progress.row.state in (State.CHECKING, State.STOPPED):
-                    self._refuse_broken([step.part for step in last])
-                if not cut:
-                    self._finish(progress)
-                elif not can_end_after(partial(self._finish, progress), self.using):
-                    return
-            with self._transaction(ends=True):
-                pass
+            self._commit(group, self._slowly, look=True)
         except BLAMED as error:
-            self.close()
             if transient(error):
                 raise
-            # The records are gone by now. When they come again, they are looked at before the end.
-            note_checking(progress, self.using, words_of(error))
-            words = f"Central's database refused a group at its end: {words_of(error)}"
-            raise Retry(WireError("retry", words)) from error
-        self._open = None
-        self._open_labels.clear()
-        self._written -= progress.records
-        self._note_commit(progress, lambda: counts)
+            last = group[-1].part
+            raise fault_of(last, len(last.records) - 1) from error
 
-    def _finish(self, progress: Progress) -> None:
-        self._writer.finish()
-        move(progress, self.using)
+    # The transaction of a group, or of many.
+
+    def _commit(self, coming: Sequence[Step], write: Write, *, look: bool = False) -> None:
+        """`look`: name the record that is broken rather than let the commit find it."""
+        with self._transaction():
+            progress = self._hold()
+            counts = self._write(progress, coming, write)
+            if look:
+                self._refuse_broken(progress.row, coming, counts)
+            if coming[-1].cut and (broken := self._writer.broken(deleted=True)) is not None:
+                raise broken.refusal()
+            if progress.records:
+                if progress.row.staged_seq:
+                    staging.drop(progress.row, self.using)
+                self._writer.finish()
+                move(progress, self.using)
+        self._note_commit(progress, counts)
+
+    def _write(self, progress: Progress, coming: Sequence[Step], write: Write) -> Counter[str]:
+        """Write what is staged, and the steps; returns how many records of each model that is."""
+        counts: Counter[str] = Counter()
+        written = 0
+        for some in chunks(self._all(progress.row, coming)):
+            if fresh := progress.after(some):
+                written += 1
+                parts = [step.part for step in fresh]
+                progress.advance(fresh[-1], write(parts))
+                progress.parked += self._parking.keep()
+                counts.update(_counted(parts))
+        if written > 1 and progress.parked:
+            self._try_again(progress)
+        return counts
+
+    def _all(self, row: Offset, coming: Sequence[Step]) -> Iterator[Step]:
+        if row.staged_seq:
+            kept = steps(staging.batches(row, self.using), self._headers)
+            yield from (step for step in kept if step.last_seq > row.seq)
+        yield from coming
+
+    def _refuse_broken(self, row: Offset, group: Sequence[Step], labels: Iterable[str]) -> None:
+        broken = (
+            self._writer.broken()
+            or self._writer.broken(deleted=True, constrained=True)
+            or find_broken(sorted(labels), self._allowed, self.using)
+        )
+        if broken is not None:
+            parts = (step.part for step in self._all(row, group))
+            raise broken.fault(parts, self._allowed)
 
     def _try_again(self, progress: Progress) -> None:
-        """What was parked for a row that had not come yet can be applied at the group's end."""
+        """What was parked for a row of a later chunk can be applied at the group's end."""
         mine = of_epoch(progress.row, self.using).filter(seq__gt=progress.row.seq)
         rows = {row.seq: row for row in mine.defer("names", "layout", "record")}
         if rows:
@@ -305,6 +261,39 @@ class Applier:
             progress.parked -= len(done.applied)
             progress.meetings.add(done.meetings)
             self._parking.release(done.applied)
+
+    # A group that is not here in whole.
+
+    def _end(self, last: Sequence[Step]) -> bool:
+        """Commit the group that ends with these steps. False if they end with a cut, and it cannot
+        end there: a row may point to one that is still to come.
+        """
+        (offset, _), end = self._committed, last[-1]
+        if not end.cut:
+            self._commit_slowly(last)
+            return True
+        # Tried again when it has doubled, all attempts together cost no more than one of the whole.
+        if end.last_seq - offset < 2 * (self._tried - offset):
+            return False
+        try:
+            self._commit(last, self._slowly)
+        except BLAMED as error:
+            if transient(error):
+                raise
+            self._tried = end.last_seq
+            return False
+        return True
+
+    def _stage(self, coming: Sequence[Step]) -> None:
+        with self._transaction():
+            progress = hold(self.source, self.stream, self.fence, self.using)
+            row = progress.row
+            stands = replace(progress, seq=row.staged_seq, digest=bytes(row.staged_digest))
+            fresh = (stands if row.staged_seq else progress).after(coming)
+            batches = dict.fromkeys(step.batch for step in fresh)
+            if batches:
+                staging.add(progress, list(batches), self._tried, self._most_staged, self.using)
+        self._note(progress)
 
     def _hold(self) -> Progress:
         progress = hold(self.source, self.stream, self.fence, self.using)
@@ -316,24 +305,18 @@ class Applier:
                 self._prepared = cursor.db.connection
         return progress
 
-    def _refuse_broken(self, parts: Sequence[Part]) -> None:
-        labels = set(self._open_labels).union(*(part.layouts for part in parts))
-        broken = (
-            self._writer.broken()
-            or self._writer.broken(deleted=True, constrained=True)
-            or find_broken(sorted(labels), self._allowed, self.using)
-        )
-        if broken is not None:
-            raise broken.fault(parts, self._allowed)
+    def _note(self, progress: Progress) -> None:
+        """The transaction has committed."""
+        self._committed = progress.seq, progress.digest
+        self._staged, self._tried = progress.row.staged_seq, progress.row.staged_tried
 
     def _stopped(self, fault: RecordFault) -> Stopped:
         error = blame(fault)
         note_stop(self.source, self.stream, self.fence, self.using, error)
         return Stopped(error, fault.model, fault.key, fault.seq)
 
-    def _note_commit(self, progress: Progress, counts: Callable[[], dict[str, int]]) -> None:
-        self._writer.committed()
-        self._committed = progress.seq, progress.digest
+    def _note_commit(self, progress: Progress, counts: Counter[str]) -> None:
+        self._note(progress)
         self._written += progress.records
         parked = Counter(self._parking.labels)
         self._parking.committed()
@@ -345,12 +328,8 @@ class Applier:
                 using=self.using,
                 first_seq=progress.row.seq + 1,
                 last_seq=progress.seq,
-                counts=lambda: dict(Counter(counts()) - parked),
+                counts=lambda: dict(counts - parked),
             )
-
-
-class _RollBack(Exception):
-    """Given to an atomic block to end it without a commit."""
 
 
 def _counted(parts: Sequence[Part]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from operator import attrgetter
 from typing import Any
 
@@ -19,10 +19,13 @@ from sockstream.conf import Settings
 from sockstream.exceptions import Refusal
 from sockstream.rows import captured_models
 from sockstream.wire import records
-from sockstream.wire.records import BEGIN, END, LOAD, Batch, Layout
+from sockstream.wire.records import BEGIN, END, LOAD, Batch, EncodedSegment, Layout
 
 from .plans import Plan, compile_plan
 
+# Larger chunks come to less: the same row is written in many records of a large transaction.
+CHUNK_RECORDS = 20_000
+CHUNK_BYTES = 16 << 20
 # All the headers that are kept together, and about what a layout with its plan takes, in bytes.
 _KEPT = 16 << 20
 _OF_LAYOUT = 12 << 10
@@ -128,39 +131,74 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A segment: its records, and where the stream stands before and after them."""
+    """A segment, packed: where the stream stands before and after it."""
 
-    part: Part
+    batch: Batch
+    first_seq: int
     last_seq: int
     digest_before: bytes
     digest_after: bytes
     ends_group: bool
-    cut: bool = False
+    cut: bool
+    _segment: EncodedSegment
+    _headers: Headers
 
     @property
-    def first_seq(self) -> int:
-        return self.part.first_seq
+    def size(self) -> int:
+        """Its records in bytes."""
+        return len(self._segment.data)
+
+    @property
+    def part(self) -> Part:
+        """The records, unpacked each time. Raises WireError if they are malformed."""
+        header = self._headers.get(self.batch.header)
+        return Part(header, self.first_seq, self._segment.decode().records)
 
 
-def steps(batches: Iterable[Batch], headers: Headers) -> list[Step]:
-    """The segments of the batches. Raises WireError if a batch is malformed."""
-    found: list[Step] = []
+def steps(batches: Iterable[Batch], headers: Headers) -> Iterator[Step]:
+    """The segments of the batches. Raises WireError if a digest is not that of its batch."""
     for batch in batches:
-        before = batch.digest_before
         for segment in records.encoded(batch, headers.get):
-            header = headers.get(batch.header)
-            found.append(
-                Step(
-                    Part(header, segment.first_seq, segment.decode().records),
-                    segment.last_seq,
-                    before,
-                    segment.digest_after,
-                    segment.ends_group,
-                    segment.cut,
-                )
+            yield Step(
+                batch,
+                segment.first_seq,
+                segment.last_seq,
+                segment.digest_before,
+                segment.digest_after,
+                segment.ends_group,
+                segment.cut,
+                segment,
+                headers,
             )
-            before = segment.digest_after
-    return found
+
+
+def chunks(coming: Iterable[Step]) -> Iterator[list[Step]]:
+    """So many steps together as are unpacked and written at once."""
+    some: list[Step] = []
+    count = size = 0
+    for step in coming:
+        count += step.last_seq - step.first_seq + 1
+        size += step.size
+        if some and (count > CHUNK_RECORDS or size > CHUNK_BYTES):
+            yield some
+            some, count, size = [], step.last_seq - step.first_seq + 1, step.size
+        some.append(step)
+    if some:
+        yield some
+
+
+def fit_into_one(coming: Sequence[Step]) -> bool:
+    """Whether the steps are one chunk."""
+    return len(list(islice(chunks(coming), 2))) < 2
+
+
+def end_of_group(coming: Sequence[Step]) -> int:
+    """How many of the steps, which go on with a group, belong to it: up to its end, or else to the
+    last cut; 0 if neither is among them.
+    """
+    ends = [number for number, step in enumerate(coming, 1) if step.ends_group]
+    wholly = (number for number in ends if not coming[number - 1].cut)
+    return next(wholly, ends[-1] if ends else 0)
 
 
 def groups(coming: Sequence[Step]) -> tuple[list[Sequence[Step]], Sequence[Step]]:

@@ -23,7 +23,8 @@ from .tables.effects import Meetings
 _MEETINGS = ("inserts_met", "updates_missed", "deletes_missed")
 _UNMOVED = ("id", "source_id", "stream", "epoch", "seq", "digest", "session", "fence")
 # In the order of the model's fields, as from_db wants them.
-_LATER = ("state", "error_seq", "parked", "parked_changes")
+_STAGED = ("staged_seq", "staged_digest", "staged_epoch", "staged_bytes", "staged_tried")
+_LATER = ("state", "error_seq", "parked", "parked_changes", *_STAGED)
 _HELD = (*_UNMOVED[:4], "pending_epoch", *_UNMOVED[4:], *_LATER)
 _MINE = (
     "{stream} = %s AND {fence} = %s AND {source_id} = "
@@ -142,20 +143,13 @@ def move(progress: Progress, using: str) -> None:
         "digest": progress.digest,
         "applied_at": timezone.now(),
     }
-    if row.state in (State.STOPPED, State.CHECKING) and row.error_seq <= progress.seq:
+    if row.state == State.STOPPED and row.error_seq <= progress.seq:
         changes |= dict.fromkeys(("error_code", "error", "error_model", "error_key"), "")
         changes |= {"error_seq": 0, "error_at": None, "state": State.CONNECTED}
     more = {name: getattr(progress.meetings, name) for name in _MEETINGS}
     more |= {"parked": progress.parked, "records_applied": progress.records - progress.parked}
     if not own_tables.update(Offset, changes, progress.stored, using, more=more, also=_ENABLED):
         raise _shut_out(Source.objects.using(using).get(pk=row.source_id).name, row.stream, using)
-
-
-def note_checking(progress: Progress, using: str, words: str) -> None:
-    """A constraint broke at the commit of a long group: look for the record the next time."""
-    row = progress.row
-    mine = Offset.objects.using(using).filter(pk=row.pk, fence=row.fence)
-    mine.update(state=State.CHECKING, error=words)
 
 
 def note_stop(source: str, stream: str, fence: int, using: str, error: WireError) -> None:

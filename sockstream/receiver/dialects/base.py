@@ -41,8 +41,6 @@ class Dialect:
     """Whether a SELECT can lock what it reads. If not, a transaction has to begin with a write."""
     puts_off_constraints = True
     """Whether foreign keys are looked at when the transaction ends."""
-    tells_at_commit = False
-    """Whether only a COMMIT tells that constraints are broken. One that fails changes nothing."""
     inserts_new = False
     """Whether an insert of rows that are taken to be new saves work (`Statements.insert_new`)."""
 

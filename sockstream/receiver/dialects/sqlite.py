@@ -42,7 +42,6 @@ class SQLite(Dialect):
     effects_sql = _EFFECTS
     one_writer = True
     locks_rows = False
-    tells_at_commit = True
 
     def prepare(self, cursor: CursorWrapper) -> None:
         """Give SQLite the room that it needs, unless the project has set something itself."""

@@ -101,8 +101,8 @@ class Holders:
             before.fail(fenced(), "taken over by a newer connection")
             await before.over
 
-    def queue(self, link: Holder, opened: offsets.Opened) -> StreamQueue:
-        """The way into the database for the stream that `link` has opened."""
+    def queue(self, link: Holder, opened: offsets.Opened, window: int) -> StreamQueue:
+        """The way into the database for the stream that `link` has opened, with its `window`."""
         return StreamQueue(
             link.name,
             Applier(
@@ -117,6 +117,7 @@ class Holders:
             self.pool,
             asyncio.get_running_loop(),
             self._settings,
+            window,
         )
 
     def _confirm(self, opened: offsets.Opened, peer: tls.Peer, address: str) -> None:

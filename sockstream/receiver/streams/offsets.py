@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from sockstream.conf import settings
 from sockstream.databases import origin
+from sockstream.receiver.applying import staging
 from sockstream.receiver.applying.faults import Fenced, disabled
 from sockstream.receiver.applying.progress import locked
 from sockstream.receiver.dialects import dialect
@@ -45,6 +46,8 @@ class Opened:
     epoch: bytes
     offset: int
     digest: bytes
+    staged_seq: int
+    staged_digest: bytes
     schema_verdict: str
     warning: WireError | None
 
@@ -135,7 +138,7 @@ def _admit(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
     _look_for_loops(row, hello, using)
     _look_for_clones(row, hello)
     _look_for_other_names(row, hello, using)
-    return _take_over(row, hello, schema)
+    return _take_over(row, hello, schema, using)
 
 
 def _look_for_clones(row: Offset, hello: Hello) -> None:
@@ -183,7 +186,7 @@ def _look_for_other_names(row: Offset, hello: Hello, using: str) -> None:
         raise mistaken(row, other) if known else renamed(row, other)
 
 
-def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
+def _take_over(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
     known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.epoch else None
     judgement = handshake.judge_hello(
         hello,
@@ -196,6 +199,7 @@ def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
     )
     # The rest of the position stays that of what is applied, until something of the epoch is.
     row.pending_epoch = b"" if hello.epoch == bytes(row.epoch) else hello.epoch
+    staging.keep_only(row, hello.epoch, judgement.offset, using)
     row.session = judgement.session
     row.confirmed = False
     row.fence = secrets.randbelow((1 << 63) - 1) + 1
@@ -208,6 +212,8 @@ def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
         epoch=hello.epoch,
         offset=judgement.offset,
         digest=judgement.digest,
+        staged_seq=row.staged_seq,
+        staged_digest=bytes(row.staged_digest),
         schema_verdict=judgement.schema_verdict,
         warning=judgement.warning,
     )
@@ -234,9 +240,7 @@ def confirm(opened: Opened, *, using: str) -> None:
     now = timezone.now()
     if not mine.update(confirmed=True, connected_at=now):
         raise Fenced(f"{opened.source}/{opened.stream} has a newer session")
-    mine.filter(error_seq=0).exclude(state=State.CHECKING).update(
-        state=State.CONNECTED, error_code="", error="", error_at=None
-    )
+    mine.filter(error_seq=0).update(state=State.CONNECTED, error_code="", error="", error_at=None)
 
 
 def leave(opened: Opened, *, using: str) -> None:

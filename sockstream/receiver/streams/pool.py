@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import TypeVar
 
 from django.db import Error as DatabaseError
@@ -27,17 +26,16 @@ class Pool:
     """Runs calls and turns. At most `size` turns are at work at once.
 
     A *turn* applies one transaction of one stream. A *call* is short (open a stream, look at the
-    sources), goes before all turns, and is not counted. A turn that waits for the rest of its
-    stream's group holds its thread, since the transaction is bound to it: `resting` lets another
-    thread work meanwhile. On SQLite there is one thread only, as there is one writer: waiting
-    for the turn is better than waiting for the lock.
+    sources), goes before all turns, and has threads left that no turn may take. On SQLite there is
+    one thread only, as there is one writer: waiting for the turn is better than waiting for the
+    lock.
     """
 
     def __init__(self, using: str, size: int) -> None:
         self._using = using
         one_writer = dialect(using).one_writer
         self._size = 1 if one_writer else size
-        self._most_threads = 1 if one_writer else 4 * size + _SPARE
+        self._most_threads = 1 if one_writer else size + _SPARE
         self._changed = threading.Condition()
         self._calls: deque[Job] = deque()
         self._turns = Turns()
@@ -78,18 +76,6 @@ class Pool:
     def waiting(self) -> int:
         """How many turns wait for a thread."""
         return len(self._turns)
-
-    @contextmanager
-    def resting(self) -> Iterator[None]:
-        """In a turn: let another turn work while this one waits."""
-        with self._changed:
-            self._at_work -= 1
-            self._wake()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._at_work += 1
 
     def drop_connection(self) -> None:
         """In a turn or a call: the database failed, so the next one begins with a new connection.

@@ -22,11 +22,13 @@ from sockstream.conf import Settings
 from sockstream.receiver.applying.applier import Applied, Applier
 from sockstream.receiver.applying.faults import Fenced, Retry, Stopped, transient
 from sockstream.wire.errors import WireError
-from sockstream.wire.records import Batch
+from sockstream.wire.records import Batch, last_group_end
 
 from .pool import Pool
 
 LONGEST_PAUSE = 10.0
+# How long the beginning of a group may lie here, in memory, before it is staged.
+_LINGER = 0.1
 # Of a transaction that others wait for. Much less, and its commit is what takes the time.
 _SHORT_TURN = 2_000
 
@@ -37,7 +39,7 @@ class Listener(Protocol):
     """Hears what became of the batches, in the event loop's thread."""
 
     def on_applied(self, applied: Applied, size: int, batches: int) -> None:
-        """A transaction has committed, or its group goes on; `size` bytes are free again."""
+        """A transaction has committed; `size` bytes are free again."""
 
     def on_stopped(self, stopped: Stopped) -> None:
         """A record cannot be applied; it is noted in the database."""
@@ -59,8 +61,12 @@ class State(Enum):
 class StreamQueue:
     """The queue of one stream between its link and its applier.
 
-    `begin` is run once, in the pool, before the first batch. `given` is the last seq that the
-    applier got, `written` the last one that it is done with, in a transaction that may be open.
+    `begin` is run once, in the pool, before the first batch. `window` is how many bytes the site
+    may have on the way. `given` is the last seq that the applier got, `written` the last one that
+    it is done with: applied, or staged.
+
+    A turn is taken when a group has come to its end. What has come of one that has not ended lies
+    here until half of the window is used, or a moment has passed; then the applier stages it.
     """
 
     def __init__(
@@ -72,6 +78,7 @@ class StreamQueue:
         pool: Pool,
         loop: asyncio.AbstractEventLoop,
         settings: Settings,
+        window: int,
     ) -> None:
         self.name = name
         self.given = 0
@@ -83,11 +90,14 @@ class StreamQueue:
         self._pool = pool
         self._loop = loop
         self._settings = settings
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._state = State.IDLE
         self._ending = False
         self._queue: deque[Batch] = deque()
-        self._group_open = False
+        self._most_unfinished = window // 2
+        self._bytes = 0
+        self._ends = 0
+        self._lingering = False
         self._failures = 0
 
     @property
@@ -95,45 +105,63 @@ class StreamQueue:
         """Whether something is being applied, or waits for it."""
         return self._state in (State.QUEUED, State.RUNNING, State.PAUSED)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a transaction is open and waits for the rest of its group."""
-        return self._group_open and not self._queue
-
     def put(self, batch: Batch) -> None:
         """Queue a batch. Call it in the loop."""
-        with self._changed:
-            if not self._ending:
-                self._queue.append(batch)
+        with self._lock:
+            if self._ending:
+                return
+            self._queue.append(batch)
+            self._count(batch)
+            ripe = self._ripe
+            if ripe:
+                self._schedule()
+        if not ripe:
+            self._linger()
+
+    def _count(self, batch: Batch, sign: int = 1) -> None:
+        self._bytes += sign * batch.size
+        self._ends += sign * _has_end(batch)
+
+    @property
+    def _ripe(self) -> bool:
+        return self._ends > 0 or self._bytes >= self._most_unfinished
+
+    def _linger(self) -> None:
+        """In the loop: do not wait for the end of the group for long."""
+        if not self._lingering:
+            self._lingering = True
+            self._loop.call_later(_LINGER, self._rested)
+
+    def _rested(self) -> None:
+        self._lingering = False
+        with self._lock:
+            if self._queue:
                 self._schedule()
 
     def end(self) -> None:
         """Finish the transaction at work, drop what is queued; `done` tells when."""
-        with self._changed:
+        with self._lock:
             self._ending = True
             self._queue.clear()
             if self._state in (State.RUNNING, State.DONE):
-                self._changed.notify()
                 return
             self._state = State.DONE
         self._finish()
 
     def start(self) -> None:
         """Let `begin` run now rather than with the first batch."""
-        with self._changed:
+        with self._lock:
             self._schedule()
 
     def _schedule(self) -> None:
         if self._state is State.IDLE and not self._ending:
             self._state = State.QUEUED
             self._pool.take_turn(self._turn)
-        else:
-            self._changed.notify()
 
     # From here on: in a thread of the pool, but for _resume and _finish.
 
     def _turn(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._state is not State.QUEUED:
                 return
             self._state = State.RUNNING
@@ -160,10 +188,8 @@ class StreamQueue:
             with _transient_as_retry():
                 self._begin()
             self._begin = None
-        while batches := self._next():
+        if batches := self._take():
             self._apply(batches)
-            if not self._group_open:
-                break
         self._give_up_turn()
 
     def _apply(self, batches: list[Batch]) -> None:
@@ -171,27 +197,30 @@ class StreamQueue:
         try:
             applied = self._applier.apply(batches)
         except Retry:
-            if not self._group_open:
-                with self._changed:
-                    self._queue.extendleft(reversed(batches))
+            with self._lock:
+                for batch in reversed(batches):
+                    self._put_back(batch)
             raise
         self._recovered()
-        self._group_open = applied.group_open
         self.written = self.given
         size = sum(batch.size for batch in batches)
         self._tell(self._listener.on_applied, applied, size, len(batches))
 
-    def _next(self) -> list[Batch]:
-        """The batches of the next transaction; waits for them while a group is open."""
-        with self._changed:
-            while self._group_open and not self._queue and not self._ending:
-                with self._pool.resting():
-                    self._changed.wait()
-            return [] if self._ending else self._take()
-
     def _take(self) -> list[Batch]:
+        """The batches of the next transaction: up to the end of a group if one is here."""
+        with self._lock:
+            taken = [] if self._ending else self._next()
+            while self._ends and taken and not _has_end(taken[-1]):
+                self._put_back(taken.pop())
+            return taken
+
+    def _put_back(self, batch: Batch) -> None:
+        self._queue.appendleft(batch)
+        self._count(batch)
+
+    def _next(self) -> list[Batch]:
         taken: list[Batch] = []
-        size, count = 0, 0
+        size, count, ends = 0, 0, False
         # The more streams wait, the shorter the turns: each waits for all the others.
         most_bytes, most_records = self._settings.COMMIT_BYTES, self._settings.COMMIT_RECORDS
         share = most_records // (1 + self._pool.waiting)
@@ -199,35 +228,35 @@ class StreamQueue:
         while self._queue:
             batch = self._queue[0]
             size, count = size + batch.size, count + batch.count
-            if taken and (size > most_bytes or count > most_records):
+            if ends and (size > most_bytes or count > most_records):
                 break
             taken.append(self._queue.popleft())
+            self._count(batch, -1)
+            ends = ends or _has_end(batch)
         return taken
 
     def _give_up_turn(self) -> None:
-        with self._changed:
+        with self._lock:
             if not self._ending:
-                self._state = State.QUEUED if self._queue else State.IDLE
-                if self._queue:
+                self._state = State.QUEUED if self._ripe else State.IDLE
+                if self._ripe:
                     self._pool.take_turn(self._turn, goes_on=True)
+                elif self._queue:
+                    self._tell(self._linger)
                 return
             self._state = State.DONE
-        self._close()
+        self._tell(self._finish)
 
     def _pause_or_lose(self, error: Retry) -> None:
-        if self._group_open:
-            # What was applied of the group is rolled back and no longer here to be repeated.
-            self._finish_with(self._listener.on_lost, error.error)
-            return
         if not self._failures:
             logger.warning("%s: the database failed, trying again: %s", self.name, error)
         self._failures += 1
         delay = random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 10)))
-        with self._changed:
+        with self._lock:
             ending = self._ending
             self._state = State.DONE if ending else State.PAUSED
         if ending:
-            self._close()
+            self._tell(self._finish)
         else:
             self._tell(self._loop.call_later, delay, self._resume)
 
@@ -237,7 +266,7 @@ class StreamQueue:
         self._failures = 0
 
     def _resume(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._state is State.PAUSED:
                 self._state = State.IDLE
                 self._schedule()
@@ -245,14 +274,10 @@ class StreamQueue:
     def _finish_with(self, tell: Callable[..., None], error: Exception) -> None:
         # Its frames hold the batches, and a link that is over is freed only now and then.
         error.__traceback__ = error.__context__ = error.__cause__ = None
-        with self._changed:
+        with self._lock:
             self._state = State.DONE
             self._queue.clear()
         self._tell(tell, error)
-        self._close()
-
-    def _close(self) -> None:
-        self._applier.close()
         self._tell(self._finish)
 
     def _finish(self) -> None:
@@ -261,6 +286,10 @@ class StreamQueue:
 
     def _tell(self, function: Callable[..., object], *args: object) -> None:
         self._loop.call_soon_threadsafe(function, *args)
+
+
+def _has_end(batch: Batch) -> bool:
+    return last_group_end(batch, 0) > 0
 
 
 @contextmanager

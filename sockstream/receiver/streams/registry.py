@@ -18,6 +18,7 @@ from django.utils import timezone
 
 from sockstream.conf import settings
 from sockstream.exceptions import ConfigError
+from sockstream.receiver.applying import staging
 from sockstream.receiver.models import Holding, Offset, Source, State
 from sockstream.rows import captured_models
 from sockstream.wire.digest import ZERO, Position
@@ -70,6 +71,7 @@ def adopt(name: Name, *, using: str) -> tuple[Name, Position]:
             raise ConfigError(f"{name} has {len(rows)} streams", f"Name one: {named}")
         row = rows[0]
         before = Position(bytes(row.epoch), row.seq, bytes(row.digest))
+        staging.drop(row, using)
         anew = {"epoch": b"", "pending_epoch": b"", "anew": True, "seq": 0, "digest": ZERO}
         mine.update(**anew, **_NO_ERROR, session=0, confirmed=True)
     return Name(name.source, row.stream), before

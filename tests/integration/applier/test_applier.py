@@ -22,7 +22,7 @@ def test_rows_and_offset_move_together(central: str) -> None:
     batch = feed.insert(why, *choices).batch()
     applied = feed.applier(central).apply([batch])
     assert (applied.offset, applied.digest, applied.records) == (4, batch.digest_after, 4)
-    assert not applied.group_open
+    assert not applied.staged
     assert Question.objects.using(central).get() == why
     assert Choice.objects.using(central).count() == 3
     row = Offset.objects.using(central).get()

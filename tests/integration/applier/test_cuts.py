@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from unittest import mock
 
+import pytest
 from django.db import connections
 
+from sockstream.receiver.applying import applier as applying
 from sockstream.receiver.applying.applier import Applied, Applier
-from sockstream.receiver.models import Offset
+from sockstream.receiver.models import Offset, Staged
 from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Category
@@ -28,23 +31,59 @@ def test_a_group_goes_on_until_nothing_is_missing(central: str) -> None:
     first, parent, other = (Category(name=name) for name in ("first", "parent", "other"))
     child = Category(name="child", parent=parent)
     applied = cut(feed, applier, [first])
-    assert (applied.group_open, applied.offset) == (False, 1)
-    for rows in ([child], [other]):
-        applied = cut(feed, applier, rows)
-        assert (applied.group_open, applied.offset) == (True, 1)
-    applied = cut(feed, applier, [parent])
-    assert (applied.group_open, applied.offset) == (False, 4)
+    assert (applied.staged, applied.offset) == (0, 1)
+    applied = cut(feed, applier, [child])
+    assert (applied.staged, applied.offset) == (1, 1)
+    assert Category.objects.using(central).get().name == "first"
+    applied = cut(feed, applier, [parent, other])
+    assert (applied.staged, applied.offset) == (0, 4)
     assert Offset.objects.using(central).get().seq == feed.seq
     assert Category.objects.using(central).get(name="child").parent == parent
+    assert not Staged.objects.using(central).exists()
 
 
-def test_what_goes_on_after_a_cut_is_rolled_back_as_a_whole(central: str) -> None:
+def test_a_group_that_cannot_end_is_there_at_its_real_end(central: str) -> None:
     feed = Feed()
     applier = feed.applier(central)
-    cut(feed, applier, [Category(name="child", parent=Category(name="missing"))])
-    applier.close()
-    assert not Category.objects.using(central).exists()
-    assert Offset.objects.using(central).get().seq == 0
+    parent = Category(name="parent")
+    for number in range(5):
+        cut(feed, applier, [Category(name=str(number), parent=parent)])
+    assert Offset.objects.using(central).get().staged_seq == 5
+    assert applier.apply([feed.insert(parent).batch()]).offset == 6
+    assert Category.objects.using(central).filter(parent=parent).count() == 5
+
+
+@pytest.fixture
+def written() -> Iterator[list[int]]:
+    """How many records each attempt has written."""
+    counts: list[int] = []
+    whole = Applier._write
+
+    def write(self: Applier, *args: object) -> object:
+        counts.append(0)
+        counts[-1] = sum(found.values()) if (found := whole(self, *args)) else 0  # type: ignore[arg-type]
+        return found
+
+    with mock.patch.object(applying.Applier, "_write", write):
+        yield counts
+
+
+@pytest.mark.parametrize("by_many", [True, False], ids=["many appliers", "one applier"])
+def test_the_attempts_at_cuts_cost_no_more_than_the_whole(
+    central: str, written: list[int], by_many: bool
+) -> None:
+    """Also where each connection breaks after a cut, so that nobody remembers the last attempt."""
+    feed = Feed()
+    applier = feed.applier(central)
+    missing = Category(name="missing")
+    for number in range(40):
+        cut(feed, applier, [Category(name=str(number), parent=missing)])
+        if by_many:
+            applier = feed.applier(central)
+    assert len(written) == 6
+    assert sum(written) < 2 * feed.seq
+    assert applier.apply([feed.insert(missing).batch()]).offset == feed.seq
+    assert sum(written) < 3 * feed.seq
 
 
 def test_a_cut_costs_the_same_in_a_large_table(central: str) -> None:
@@ -66,7 +105,7 @@ def work(central: str, feed: Feed, applier: Applier, parent: Category) -> int:
     steps: list[int] = []
     if connections[central].vendor == "sqlite":
         connections[central].connection.set_progress_handler(lambda: steps.append(1), 1)
-    assert not cut(feed, applier, [Category(name="child", parent=parent)]).group_open
+    assert not cut(feed, applier, [Category(name="child", parent=parent)]).staged
     if connections[central].vendor == "sqlite":
         connections[central].connection.set_progress_handler(None, 1)
     return len(steps) + _done(central) - before

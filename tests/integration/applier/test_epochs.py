@@ -87,7 +87,6 @@ def test_the_first_commit_of_a_fork_makes_it_the_stream_s(central: str, original
 def test_a_group_that_does_not_end_makes_it_nobody_s(central: str, original: Feed) -> None:
     before, applier, fork = position(central), heard(central), Feed()
     applier.apply([fork.insert(Parameter(name="half")).batch(open=True)])
-    applier.close()
     assert position(central) == (*before[:3], FORK)
 
 

@@ -43,7 +43,6 @@ def test_it_stays_flat(in_one_group: bool, databases: Databases) -> None:
         after, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    applier.close()
     assert after - before < 200_000
     assert peak - before < 10_000_000
 

@@ -264,14 +264,13 @@ def _step(central: Central, groups: list[list[tuple[Any, ...]]], event: str) -> 
 
 
 def _open_group(central: Central, writes: list[tuple[Any, ...]], *, crash: bool) -> None:
-    """The last group goes on in the next batch; perhaps the first part of it is rolled back."""
+    """The last group goes on in the next batch; perhaps its site comes back in between, and sends
+    the first part again."""
     site = central.site
     site.put(4, 0, 0, False)
     central.take(goes_on=True)
     if crash:
-        applier = site.feed.applier(central.using)
-        applier.apply(central.waiting)
-        applier.close()
+        site.feed.applier(central.using).apply(central.waiting)
         central.applier = None
     _write(site, writes)
     site.put(4, 1, 0, False)

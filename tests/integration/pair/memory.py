@@ -66,10 +66,8 @@ class Central:
         return True
 
     def lose(self) -> None:
-        """The connection is gone; what was applied of an unfinished group is undone."""
+        """The connection is gone."""
         self._session.receive_eof(time.monotonic())
-        if self.applier is not None:
-            self.applier.close()
 
     def _handle(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -107,6 +105,8 @@ class Central:
             heartbeat=10.0,
             session_deadline=3600.0,
             schema_verdict=opened.schema_verdict,
+            staged_seq=opened.staged_seq,
+            staged_digest=opened.staged_digest,
         )
         self._session.welcome(welcome, now)
 

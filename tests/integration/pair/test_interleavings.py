@@ -219,8 +219,6 @@ class Interleaving(RuleBasedStateMachine):
             return "fenced"
         except WireError as error:
             return error.code
-        finally:
-            ghost.applier.close()
         return "applied"
 
     def teardown(self) -> None:

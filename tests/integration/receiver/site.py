@@ -85,7 +85,10 @@ class Oplog:
 
 
 class Site:
-    """Sends its oplog to central. `events` is what the session said since the connection."""
+    """Sends its oplog to central. `events` is what the session said since the connection.
+
+    `resumes`: it goes on after what central has staged, as older versions do not.
+    """
 
     def __init__(
         self,
@@ -95,9 +98,11 @@ class Site:
         *,
         stream: str = "main",
         limits: Limits | None = None,
+        resumes: bool = True,
     ) -> None:
         self.oplog = oplog or Oplog()
         self.stream = stream
+        self.resumes = resumes
         self.instance = os.urandom(16)
         self.events: list[Event] = []
         self.ended = False
@@ -128,9 +133,10 @@ class Site:
         """Dial, be welcomed, confirm. Raises WireError if central refuses."""
         self.dial(**changes)
         welcome: Welcome = self.wait_for(Welcomed).welcome
-        digest = self.oplog.digest_at(welcome.offset)
+        last = max(welcome.offset, welcome.staged_seq) if self.resumes else welcome.offset
+        digest = self.oplog.digest_at(last)
         assert digest is not None
-        self.session.confirm(welcome.offset + 1, digest, time.monotonic())
+        self.session.confirm(last + 1, digest, time.monotonic())
         self.session_number = welcome.session
         self.pump()
         return welcome

@@ -17,7 +17,6 @@ from sockstream import tls
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Ping, Records, pack
-from tests.conftest import on_two_centrals
 from tests.databases import Databases
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.process import receiver, site_of
@@ -139,28 +138,6 @@ def test_memory_stays_flat(central_db: str, trust: Trust) -> None:
     assert highest - before < 24 << 20, f"{(highest - before) >> 20} MiB more"
     assert Slot.objects.using(central_db).count() == oplog.seq
     connections[central_db].close()
-
-
-@on_two_centrals
-def test_a_group_that_its_site_has_left(central: str, trust: Trust) -> None:
-    """Its transaction holds locks. Pings do not help; a site that goes on slowly is let be."""
-    with Central(central, trust, HEARTBEAT=0.2, GROUP_TIMEOUT=1.2) as running:
-        site = running.site()
-        site.oplog.add(slots(2), goes_on=True)
-        site.connect()
-        for _ in range(3):
-            until = time.monotonic() + 0.7
-            site.run(lambda: time.monotonic() > until, "slowly")  # noqa: B023
-            site.oplog.add(slots(2), goes_on=True)
-        site.fill()
-        begun = time.monotonic()
-        error = site.wait_until_closed()
-        assert 0.8 < time.monotonic() - begun < 5
-        assert error is not None
-        assert "rest of a group" in error.words
-        site.oplog.add(slots(2))
-        with connected(site):
-            site.send_all()
 
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 101])

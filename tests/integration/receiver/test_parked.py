@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.core.management import call_command
@@ -22,6 +23,8 @@ from django.test import override_settings
 
 from sockstream.exceptions import SockstreamError
 from sockstream.receiver import parked, status
+from sockstream.receiver.applying import applier as applying
+from sockstream.receiver.applying import progress
 from sockstream.receiver.applying.applier import Retry
 from sockstream.receiver.models import Offset, Parked
 from sockstream.receiver.signals import records_applied
@@ -128,6 +131,10 @@ def test_a_running_applier_notices_what_was_retried_or_dropped(central: str) -> 
     assert (offset(central).updates_missed, offset(central).parked) == (1, 0)
 
 
+class Lost(Exception):
+    """What ends a transaction."""
+
+
 def test_an_applier_whose_transaction_failed_is_not_mistaken(central: str) -> None:
     """It has parked in memory what the rollback took back, and then the counter moves on."""
     taken = Slot.objects.using(central).create(position=7)
@@ -135,9 +142,9 @@ def test_an_applier_whose_transaction_failed_is_not_mistaken(central: str) -> No
     feed = Feed()
     applier = feed.applier(central)
     applier.apply([feed.insert(one).batch()])
-    first = feed.insert(two).batch(open=True)
-    applier.apply([first])
-    applier.close()
+    first = feed.insert(two).batch()
+    with mock.patch.object(applying, "move", side_effect=Lost), pytest.raises(Lost):
+        applier.apply([first])
     parked.drop(central, [ids(central)[1]])
     taken.delete()
     rest = feed.update(two).insert(Tree()).batch()
@@ -254,7 +261,6 @@ def test_a_stream_that_is_being_applied_is_waited_for(
     databases.clean(using)
     _, feed = park_a_family(using)
     applier = feed.applier(using)
-    applier.apply([feed.insert(Tree()).batch(open=True)])
     monkeypatch.setattr("sockstream.receiver.streams.offsets.LOCK_WAIT", 100)
     found: list[Exception] = []
 
@@ -266,12 +272,18 @@ def test_a_stream_that_is_being_applied_is_waited_for(
         finally:
             connections.close_all()
 
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    thread.join(30)
+    move = progress.move
+
+    def moved(*args: Any) -> None:
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join(30)
+        move(*args)
+
+    monkeypatch.setattr(applying, "move", moved)
+    applier.apply([feed.insert(Tree()).batch()])
     assert str(found[0]).endswith("perhaps the stream is just being applied. Nothing was changed.")
     assert "\n" not in str(found[0])
-    applier.apply([feed.insert(Tree()).batch()])
     assert offset(using).parked == 4
 
 

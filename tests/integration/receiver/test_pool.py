@@ -22,7 +22,7 @@ READ_ONLY = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
 }
 
-THREADS_OF_ONE_APPLIER = 6
+THREADS_OF_ONE_APPLIER = 3
 
 
 @pytest.fixture
@@ -77,3 +77,24 @@ def test_a_stream_goes_on_after_it(databases: Databases, trust: Trust) -> None:
         site.send_all()
         assert running.said("the database failed, trying again")
     assert Slot.objects.using("central_pg").count() == 4
+
+
+def test_a_call_does_not_wait_for_the_turns(databases: Databases) -> None:
+    """A hello is answered while as many transactions are at work as there may be."""
+    databases.clean("central_pg")
+    pool, go_on = Pool("central_pg", 2), threading.Event()
+    at_work = threading.Semaphore(0)
+
+    def turn() -> None:
+        at_work.release()
+        go_on.wait(20)
+
+    try:
+        for _ in range(5):
+            pool.take_turn(turn)
+        assert [at_work.acquire(timeout=20) for _ in range(2)] == [True, True]
+        assert [pool.call(lambda: 7).result(20) for _ in range(5)] == [7] * 5
+        assert pool.waiting == 3
+    finally:
+        go_on.set()
+        pool.close()

@@ -15,7 +15,6 @@ from django.db import connections
 
 from sockstream.receiver.models import Offset
 from sockstream.receiver.signals import records_applied
-from sockstream.wire.errors import Class
 from tests.conftest import on_two_centrals
 from tests.databases import Databases
 from tests.ends import wait_until
@@ -242,20 +241,6 @@ def test_a_group_of_several_batches_is_seen_whole_or_not_at_all(central: str, tr
         assert Slot.objects.using(central).count() == 10
 
 
-def test_an_open_group_leaves_room_for_other_streams(databases: Any, trust: Trust) -> None:
-    """On PostgreSQL. SQLite has one writer: there the others wait for the group's end."""
-    databases.clean("central_pg")
-    with Central("central_pg", trust, APPLIERS=1) as running:
-        slow, quick = running.site("slow"), running.site("quick")
-        slow.oplog.add(slots(2), goes_on=True)
-        quick.oplog.add(slots(2))
-        with connected(slow), connected(quick):
-            slow.run(lambda: running.said("slow/main: applied up to 0"), "the group is open")
-            quick.send_all()
-            slow.oplog.add(slots(1))
-            slow.send_all()
-
-
 def test_on_sqlite_there_is_one_thread_as_there_is_one_writer(databases: Any, trust: Trust) -> None:
     """Whoever wants to write waits for its turn, not for the lock."""
     databases.clean("central_sqlite")
@@ -269,22 +254,6 @@ def test_on_sqlite_there_is_one_thread_as_there_is_one_writer(databases: Any, tr
             site.send_all()
         threads = [thread for thread in threading.enumerate() if "applier" in thread.name]
         assert len(threads) == 1
-
-
-@on_two_centrals
-def test_a_group_that_is_cut_off_comes_again_whole(central: str, trust: Trust) -> None:
-    with Central(central, trust) as running:
-        site = running.site()
-        site.oplog.add(slots(2))
-        site.oplog.add(slots(2), goes_on=True)
-        site.connect()
-        site.run(lambda: site.acked == 2 and site.session.sent_seq == 4, "the first group")
-        site.close()
-        site.oplog.add(slots(2))
-        with connected(site):
-            assert site.acked == 2
-            site.send_all()
-        assert Slot.objects.using(central).count() == 6
 
 
 @on_two_centrals
@@ -319,29 +288,6 @@ def test_a_database_that_fails_for_a_while_keeps_the_link(databases: Any, trust:
             assert len(site.said(Acked)) >= 6
         running.wait_for_line("trying again")
     assert Slot.objects.using("central_pg").count() == 251
-
-
-def test_a_database_that_fails_inside_a_group(databases: Any, trust: Trust) -> None:
-    """What central had of the group is gone: the site is told to come back, and sends it again."""
-    databases.clean("central_pg")
-    with Central("central_pg", trust, HEARTBEAT=0.5) as running:
-        site = running.site()
-        site.oplog.add(slots(5), goes_on=True)
-        site.connect()
-        site.run(lambda: Progressed(5, 5) in site.events, "the group is open")
-        with connections["central_pg"].cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = 'central_pg' AND state = 'idle in transaction'"
-            )
-        site.oplog.add(slots(5))
-        site.fill()
-        error = site.wait_until_closed()
-        assert error is not None
-        assert error.class_ is Class.RETRY
-        with connected(site):
-            site.send_all()
-    assert Slot.objects.using("central_pg").count() == 10
 
 
 def test_a_database_that_is_down_for_a_while(databases: Any, trust: Trust) -> None:

@@ -27,7 +27,8 @@ LIMITS = Limits(frame=1 << 20, window=600, heartbeat=10, handshake=10)
 class Site:
     """An oplog, what was acked, and at most one session."""
 
-    def __init__(self, codecs: tuple[str, ...] = ("zlib",)) -> None:
+    def __init__(self, codecs: tuple[str, ...] = ("zlib",), *, resumes: bool = True) -> None:
+        self.resumes = resumes
         self.oplog: list[Batch] = []
         self.written: list[int] = []
         self.acked = 0
@@ -104,38 +105,49 @@ class Site:
 
     def _judge(self, welcome: Welcome, now: float) -> None:
         assert self.session is not None
+        at_staged = self.digest_at(welcome.staged_seq) if self.resumes else None
         found = handshake.judge_welcome(
-            welcome, self.digest_at(welcome.offset), 1, self.head[0], acked=self.acked
+            welcome,
+            self.digest_at(welcome.offset),
+            1,
+            self.head[0],
+            digest_at_staged=at_staged,
+            acked=self.acked,
         )
         assert welcome.session >= self.last_session
         self.last_session = welcome.session
         self._cursor = sum(batch.last_seq < found.next_seq for batch in self.oplog)
         ahead = self.oplog[self._cursor : self._cursor + 1]
         first_seq = ahead[0].first_seq if ahead else found.next_seq
-        self.session.confirm(first_seq, welcome.digest, now)
+        self.session.confirm(first_seq, found.digest, now)
         # As an ack would, a welcome says what is applied.
         self.acked = max(self.acked, welcome.offset)
 
 
 @dataclass(frozen=True)
 class Durable:
-    """What central's database holds: rows and offset change together or not at all."""
+    """What central's database holds: rows and offset change together or not at all.
+
+    `staged` is what it has of an unfinished group, up to `staged_end`.
+    """
 
     applied: tuple[int, ...] = ()
     position: Position | None = None
+    staged: tuple[int, ...] = ()
+    staged_end: Position | None = None
     session: int = 0
     confirmed: bool = True
 
 
 @dataclass
 class Central:
-    """A database, and at most one session with its queue and its open transaction."""
+    """A database, and at most one session with its queue."""
 
     durable: Durable = field(default_factory=Durable)
     session: receiving.ReceivingSession | None = None
     errors: list[WireError] = field(default_factory=list)
     queue: deque[receiving.BatchReceived] = field(default_factory=deque)
-    pending: list[int] = field(default_factory=list)
+    sent_again: int = 0
     largest: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -143,7 +155,6 @@ class Central:
         """Take over: what an older session has not committed is gone."""
         self.session = receiving.ReceivingSession(LIMITS, now)
         self.queue.clear()
-        self.pending.clear()
 
     def handle(self, events: list[receiving.Event], now: float) -> None:
         for event in events:
@@ -159,31 +170,33 @@ class Central:
                     self.errors.append(error)
 
     def apply(self, now: float, *, ack: bool = True) -> bool:
-        """Apply the next batch; a group is committed with its last record. False: none waits."""
+        """Apply the next batch; a group that has not ended is staged. False: none waits."""
         assert self.session is not None
         if not self.queue:
             return False
         event = self.queue.popleft()
         for part in segments(event.batch):
-            assert self.durable.position is not None
-            if part.last_seq <= self.durable.position.seq:
+            durable = self.durable
+            end = durable.staged_end or durable.position
+            assert end is not None
+            if part.last_seq <= end.seq:
+                self.sent_again += durable.staged_end is not None
                 continue
-            self.pending += [values[0] for _, _, values in part.records]
+            assert part.first_seq == end.seq + 1
+            known = (*durable.staged, *(values[0] for _, _, values in part.records))
+            position = Position(EPOCH, part.last_seq, part.digest_after)
             if part.ends_group:
-                self._commit(part.last_seq, part.digest_after)
+                applied = (*durable.applied, *known)
+                self.durable = replace(
+                    durable, applied=applied, position=position, staged=(), staged_end=None
+                )
+            else:
+                self.durable = replace(durable, staged=known, staged_end=position)
         if ack:
             assert self.durable.position is not None
             self.session.consumed(event.size, now)
             self.session.applied(self.durable.position.seq, self.durable.position.digest, now)
         return True
-
-    def _commit(self, seq: int, digest: bytes) -> None:
-        self.durable = replace(
-            self.durable,
-            applied=(*self.durable.applied, *self.pending),
-            position=Position(EPOCH, seq, digest),
-        )
-        self.pending.clear()
 
     def _judge(self, said: Any, now: float) -> None:
         assert self.session is not None
@@ -215,6 +228,7 @@ class Central:
             LIMITS.heartbeat,
             0.0,
             judgement.schema_verdict,
+            *((staged.seq, staged.digest) if (staged := durable.staged_end) else ()),
         )
         self.session.welcome(answer, now)
 
@@ -264,9 +278,9 @@ class _Rest(bytes):
 class Pair:
     """Site and central, and the connection between them."""
 
-    def __init__(self, codecs: tuple[str, ...] = ("zlib",)) -> None:
+    def __init__(self, codecs: tuple[str, ...] = ("zlib",), *, resumes: bool = True) -> None:
         self.now = 0.0
-        self.site = Site(codecs)
+        self.site = Site(codecs, resumes=resumes)
         self.central = Central()
         self.up = Pipe()
         self.down = Pipe()

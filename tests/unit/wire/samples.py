@@ -99,6 +99,7 @@ MESSAGES: list[Message] = [
     hello(),
     hello(features=("later",), parent_epoch=DIGEST, host_id=b"host", highest_seq=7),
     welcome(),
+    welcome(offset=7, staged_seq=9, staged_digest=DIGEST),
     Refuse("epoch-unknown", "Words", "Mend", 0, "", "", "person"),
     Confirm(3, 7, DIGEST),
     Records(batch(4, (2, 3), open_=True)),

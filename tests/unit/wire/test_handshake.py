@@ -228,3 +228,21 @@ def test_every_mend_says_what_to_do() -> None:
         refused(None, lowest_seq=2),
     ):
         assert error.mend
+
+
+@pytest.mark.parametrize(
+    ("ours", "last", "expected"),
+    [
+        (OTHER, 9, (10, OTHER)),
+        (DIGEST, 9, (8, DIGEST)),
+        (None, 9, (8, DIGEST)),
+        (OTHER, 8, (8, DIGEST)),
+    ],
+    ids=["equal", "another history", "unknown", "not held"],
+)
+def test_a_site_resumes_after_what_is_staged_if_that_is_its_own(
+    ours: bytes | None, last: int, expected: tuple[int, bytes]
+) -> None:
+    said = welcome(offset=7, digest=DIGEST, staged_seq=9, staged_digest=OTHER)
+    found = judge_welcome(said, DIGEST, 1, last, digest_at_staged=ours)
+    assert (found.next_seq, found.digest) == expected

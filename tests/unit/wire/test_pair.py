@@ -28,9 +28,9 @@ TAMPERED = {"gap", "bad-state", "connection-lost", "silence", "handshake-timeout
 class AnyConnection(RuleBasedStateMachine):
     """Writes, and bytes that arrive in pieces, twice, or never."""
 
-    @initialize(codecs=st.sampled_from([(), ("zlib",)]))
-    def start(self, codecs: tuple[str, ...]) -> None:
-        self.pair = Pair(codecs)
+    @initialize(codecs=st.sampled_from([(), ("zlib",)]), resumes=st.booleans())
+    def start(self, codecs: tuple[str, ...], resumes: bool) -> None:
+        self.pair = Pair(codecs, resumes=resumes)
         self.restorable: list[Durable] = []
 
     @rule(groups=GROUPS, text=TEXTS, open_=st.booleans())
@@ -219,3 +219,23 @@ def test_a_batch_larger_than_the_window_goes_alone() -> None:
     pair.settle()
     assert pair.site.acked == 2
     assert pair.central.largest > 5000
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_long_group_gets_through_a_line_that_breaks_after_each_batch(resumes: bool) -> None:
+    """A site that heeds what is staged sends nothing twice; one that does not is skipped."""
+    pair = Pair((), resumes=resumes)
+    for _ in range(3):
+        pair.site.write([5], "a few words", open_=True)
+        pair.settle()
+        pair.cut()
+        pair.connect()
+        pair.settle()
+    assert (pair.central.sent_again == 0) == resumes
+    staged = pair.central.durable.staged_end
+    assert staged is not None
+    assert (staged.seq, pair.site.acked, pair.central.durable.applied) == (15, 0, ())
+    pair.site.write([1], "the end")
+    pair.settle()
+    assert pair.site.acked == 16
+    assert pair.central.durable.applied == tuple(pair.site.written)

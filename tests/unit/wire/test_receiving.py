@@ -388,3 +388,46 @@ def test_a_site_that_leaves_before_the_welcome_is_let_go() -> None:
     assert session.closed
     session.welcome(welcome(), 0)
     assert sent(session) == [Bye("goodbye", 0, 0.0)]
+
+
+def staged(last_seq: int, digest: bytes) -> Welcome:
+    return welcome(staged_seq=last_seq, staged_digest=digest)
+
+
+def test_a_site_goes_on_after_what_is_staged() -> None:
+    first, second = chain(2, 3)
+    session = welcomed(staged(2, first.digest_after))
+    confirm = Confirm(1, 3, first.digest_after)
+    assert say(session, confirm) == [Confirmed(confirm)]
+    assert deliver(session, second) == [BatchReceived(second, second.size)]
+    session.consumed(second.size, 0)
+    session.applied(5, second.digest_after, 0)
+    assert [(ack.offset, ack.credit) for ack in sent(session) if isinstance(ack, Ack)][-1] == (
+        5,
+        WINDOW + second.size,
+    )
+
+
+def test_a_site_need_not_heed_what_is_staged() -> None:
+    first, second = chain(2, 3)
+    session = streaming(staged(2, first.digest_after))
+    assert deliver(session, first, second) == [
+        BatchReceived(first, first.size),
+        BatchReceived(second, second.size),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first_seq", "digest", "code"),
+    [(3, DIGEST, "history-diverged"), (2, ZERO, "bad-message"), (4, DIGEST, "bad-message")],
+)
+def test_a_site_that_resumes_elsewhere(first_seq: int, digest: bytes, code: str) -> None:
+    session = welcomed(staged(2, chain(2)[0].digest_after))
+    assert broken(say(session, Confirm(1, first_seq, digest))) == code
+
+
+def test_what_comes_after_the_staged_records_has_to_continue_them() -> None:
+    first, _ = chain(2, 3)
+    session = welcomed(staged(2, first.digest_after))
+    say(session, Confirm(1, 3, first.digest_after))
+    assert broken(deliver(session, batch(3, (1,), digest=DIGEST))) == "digest-mismatch"

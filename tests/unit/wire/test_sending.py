@@ -308,3 +308,39 @@ def test_after_an_error_nothing_is_heard_or_said() -> None:
     session.bye("late", 0)
     assert sent(session) == []
     assert not session.can_send(0)
+
+
+def resuming() -> SendingSession:
+    """A session that goes on after two records that central has staged."""
+    session = SendingSession(hello(), Limits(), 0)
+    [first] = chain(2)
+    say(session, welcome(staged_seq=2, staged_digest=first.digest_after))
+    session.confirm(3, first.digest_after, 0)
+    assert sent(session)[-1] == Confirm(1, 3, first.digest_after)
+    return session
+
+
+def test_it_goes_on_after_what_is_staged() -> None:
+    session = resuming()
+    assert (session.acked, session.sent_seq, session.in_flight) == (0, 2, 0)
+    first, second = chain(2, 3)
+    with pytest.raises(WireError) as failed:
+        session.send(first, 0)
+    assert failed.value.code == "gap"
+    session.send(second, 0)
+    assert say(session, Ack(5, second.digest_after, 1 << 20)) == [Acked(5, second.digest_after)]
+    assert session.in_flight == 0
+
+
+def test_what_follows_the_staged_records_has_to_continue_them() -> None:
+    with pytest.raises(WireError) as failed:
+        resuming().send(batch(3, (1,), digest=DIGEST), 0)
+    assert failed.value.code == "digest-mismatch"
+
+
+def test_a_site_that_resumed_leaves_although_the_group_has_not_ended() -> None:
+    session = resuming()
+    session.bye("done", 0)
+    assert not session.closed
+    say(session, Bye("goodbye", 0, 0))
+    assert session.closed

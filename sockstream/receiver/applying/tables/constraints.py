@@ -48,25 +48,26 @@ class Broken:
             "the stream then goes on by itself",
         )
 
-    def fault(self, parts: Sequence[Part], allowed: Collection[str]) -> RecordFault:
-        """The record that wrote the row, or else the one that deleted what it points to.
+    def fault(self, parts: Iterable[Part], allowed: Collection[str]) -> RecordFault:
+        """The last record that wrote the row, or deleted what it points to.
 
         Its cause is the reason. `allowed` are the models that sites send: a row of another one is
         central's own, so that only a delete can be at fault.
         """
-        for part in reversed(parts):
-            for at in reversed(range(len(part.records))):
-                found = fault_of(part, at)
-                gone = part.records[at][0] == DELETE
-                if (found.model, found.key) == (
-                    (self.target, self.missing) if gone else (self.model, self.key)
-                ):
-                    found.__cause__ = self.refused_delete() if gone else self.refusal()
-                    return found
-        own = self.model not in allowed
-        named = (self.target, self.missing) if own else (self.model, self.key)
-        found = RecordFault(*named, parts[-1].first_seq + len(parts[-1].records) - 1)
-        found.__cause__ = self.refused_delete() if own else self.refusal()
+        found, deleted, last_seq = None, False, 0
+        for part in parts:
+            last_seq = part.first_seq + len(part.records) - 1
+            for at, (op, *_) in enumerate(part.records):
+                gone = op == DELETE
+                fault = fault_of(part, at)
+                sought = (self.target, self.missing) if gone else (self.model, self.key)
+                if (fault.model, fault.key) == sought:
+                    found, deleted = fault, gone
+        if found is None:
+            deleted = self.model not in allowed
+            named = (self.target, self.missing) if deleted else (self.model, self.key)
+            found = RecordFault(*named, last_seq)
+        found.__cause__ = self.refused_delete() if deleted else self.refusal()
         return found
 
 

@@ -110,6 +110,7 @@ class Link:
         self._finishing: asyncio.Task[None] | None = None
         self._trouble: WireError | None = None
         self._window = 0
+        self._staged = 0
         self._pulse: Pulse | None = None
         self._goodbye = "the session is over"
         self._leaving = False
@@ -131,8 +132,6 @@ class Link:
 
     def receive(self, data: bytes) -> None:
         """Plain bytes have arrived."""
-        if self._pulse is not None:
-            self._pulse.received(len(data))
         self._handle(self._session.receive(data, self.loop.time()))
 
     def receive_eof(self) -> None:
@@ -211,7 +210,7 @@ class Link:
         now, lasts = self.loop.time(), self._seconds_left()
         self.offset, self._opened = opened.offset, opened
         self._window = self._terms.windows.take()
-        self._queue = self._holders.queue(self, opened)
+        self._queue = self._holders.queue(self, opened, self._window)
         welcome = Welcome(
             protocol=opened.protocol,
             central=self._terms.central,
@@ -224,6 +223,8 @@ class Link:
             heartbeat=self._terms.limits.heartbeat,
             session_deadline=lasts,
             schema_verdict=opened.schema_verdict,
+            staged_seq=opened.staged_seq,
+            staged_digest=opened.staged_digest,
         )
         if opened.warning is not None:
             logger.warning("%s: %s", self.name, opened.warning)
@@ -250,11 +251,13 @@ class Link:
         now = self.loop.time()
         if self._pulse is not None:
             self._pulse.moved(now)
-        words = "%s: applied up to %d (%d records in %d batches)"
-        logger.debug(words, self.name, applied.offset, applied.records, batches)
+        words = "%s: applied up to %d (%d records, and %d staged, in %d batches)"
+        counts = applied.records, applied.staged, batches
+        logger.debug(words, self.name, applied.offset, *counts)
         if not self._closed:
             self._session.consumed(size, now)
-        if applied.offset > self.offset or not applied.group_open:
+        self._staged = applied.staged
+        if applied.offset > self.offset or not applied.staged:
             self._committed(applied, now)
         self.pass_on()
 
@@ -361,12 +364,11 @@ class Link:
         now = self.loop.time()
         if self._queue is None or self._pulse is None:
             return
-        if self._queue.busy:
+        if self._queue.busy or self._staged:
             done = max(self._queue.written, self.offset)
             self._session.progress(done, done - self.offset, now)
             self.pass_on()
-        if (error := self._pulse.look(now)) is not None:
-            self.fail(error, str(error))
+        self._pulse.look(now)
 
 
 def _checked_name(stream: str) -> str:
