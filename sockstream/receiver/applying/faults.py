@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import DatabaseError
 
 from sockstream.databases.trouble import is_about_a_table, trouble, words_of
-from sockstream.exceptions import Refusal
+from sockstream.exceptions import LONGEST_NAME, Refusal, printable
 from sockstream.receiver.models import Source
 from sockstream.wire.errors import WireError
 
@@ -28,8 +28,6 @@ __all__ = [
 ]
 
 _PARKED = ("missing-reference", "record-refused")
-_SHOWN = 200
-_WORDS = 2_000
 _MEND = "Mend the cause at central; the stream then goes on by itself"
 
 
@@ -71,8 +69,8 @@ class RecordFault(Exception):
 
     def __init__(self, model: str, key: str, seq: int) -> None:
         super().__init__(f"{model} {key} (seq {seq})")
-        self.model = printable(model)
-        self.key = printable(key)
+        self.model = printable(model, LONGEST_NAME)
+        self.key = printable(key, LONGEST_NAME)
         self.seq = seq
 
 
@@ -84,9 +82,7 @@ BLAMED = (Refusal, DatabaseError, OverflowError, ValueError, TypeError)
 def transient(error: BaseException) -> WireError | None:
     """The error to tell the site if the database only failed for now; None if a record did it."""
     found = trouble(error)
-    if found is None:
-        return None
-    return WireError(found.code, printable(f"Central's database: {found.words}", _WORDS))
+    return WireError(found.code, f"Central's database: {found.words}") if found else None
 
 
 def can_be_parked(error: BaseException) -> bool:
@@ -108,30 +104,17 @@ def blame(fault: RecordFault) -> WireError:
         code, words, mend = met.code, met.words, met.mend
     elif met is not None:
         words = f"Central's database refuses {fault.model} {fault.key}: {words_of(met)}"
-    words, mend = printable(words, _WORDS), printable(mend, _WORDS)
     return WireError(code, words, mend, fault.seq, model=fault.model, key=fault.key)
 
 
 def shown(key: Sequence[Any]) -> str:
     """A key for people to read: the parts of its wire value, comma-separated."""
-    return printable(", ".join(_part(value) for value in key))
+    return printable(", ".join(_part(value) for value in key), LONGEST_NAME)
 
 
 def _part(value: Any) -> str:
     if isinstance(value, bytes):
-        return str(UUID(bytes=value)) if len(value) == 16 else value[:_SHOWN].hex()
+        return str(UUID(bytes=value)) if len(value) == 16 else value[:LONGEST_NAME].hex()
     if isinstance(value, list | tuple):
         return f"({shown(value)})"
-    return value[: _SHOWN + 1] if isinstance(value, str) else str(value)
-
-
-def printable(text: str, most: int = _SHOWN) -> str:
-    """Text that every database stores and every line can show: cut, and odd characters escaped."""
-    cut = text[:most]
-    if not cut.isprintable():
-        cut = "".join(char if char.isprintable() else _escaped(char) for char in cut)
-    return cut if len(cut) <= most and len(text) <= most else f"{cut[: most - 1]}…"
-
-
-def _escaped(char: str) -> str:
-    return char.encode("unicode_escape").decode()
+    return value[: LONGEST_NAME + 1] if isinstance(value, str) else str(value)

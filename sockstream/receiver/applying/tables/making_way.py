@@ -4,8 +4,8 @@ No order of updates writes a circle, so a row that holds a value which another r
 records wants is deleted, and inserted again when the others are updated: its record has the whole
 row. That is looked for only where the database has refused a model's values lately.
 
-Not found are constraints with a condition or an expression, and rows that wait for others. Their
-records are written in ever smaller parts, in their own order.
+Not found are constraints with a condition or an expression, NULLs that count as equal, and rows
+that wait for others. Their records are written in ever smaller parts, in their own order.
 """
 
 from __future__ import annotations
