@@ -44,7 +44,6 @@ class Connection(asyncio.Protocol):
         self.host = ""
         self.port = 0
         self.started = 0.0
-        self.own_not_after = papers.own.not_after
         self._loop = asyncio.get_running_loop()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         self._settings = settings
@@ -52,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._refusals = refusals
         self._make_link = make_link
         self._context = papers.context()
+        # Read after the context, which may have read the files anew.
+        self.own_not_after = papers.own.not_after
         self._tls = SecureChannel(self._context)
         self._link: Link | Rejection | None = None
         self._deadline: asyncio.TimerHandle | None = None
