@@ -32,6 +32,7 @@ class Roads:
         self._find = find
         self._settings = settings
         self._daily = DailyWarnings()
+        self._of_lists_said = DailyWarnings()
         self._context()
 
     def new(self) -> Road:
@@ -45,27 +46,28 @@ class Roads:
         now = datetime.now(UTC)
         try:
             files = self._find()
-            found = [*self._of_ours(files.cert, now), *self._of_lists(files)]
+            return [*self._of_ours(files.cert, now), *self._of_lists(files, now)]
         except ConfigError:
             # The next road says it, with the mend.
             return []
-        return [line for about, line in found if self._daily.is_due(about, now)]
 
     def say_again(self) -> None:
-        """What was said today may be said once more."""
-        self._daily.forget()
+        """What is wrong with a list is to be said once more."""
+        self._of_lists_said.forget()
 
-    def _of_ours(self, cert: str, now: datetime) -> Iterator[tuple[str, str]]:
+    def _of_ours(self, cert: str, now: datetime) -> Iterator[str]:
         own, within = tls.read_own(cert), self._settings.EXPIRY_WARNING
         line = warning(f"The certificate {cert}", own.name, own.not_after, within, now)
-        if line and own.not_after > now:  # after that, central's refusal says it
-            yield cert, line
+        # After its end, central's refusal says it.
+        if line and own.not_after > now and self._daily.is_due(cert, now):
+            yield line
 
-    def _of_lists(self, files: Paths) -> Iterator[tuple[str, str]]:
+    def _of_lists(self, files: Paths, now: datetime) -> Iterator[str]:
         """A site need not have a list."""
         if files.crl:
             for error in tls.shortcomings(files.crl, files.ca):
-                yield error.words, str(error)
+                if self._of_lists_said.is_due(error.words, now):
+                    yield str(error)
 
     def _check(self, central: tls.Peer) -> None:
         files = self._find()

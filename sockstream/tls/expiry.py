@@ -63,6 +63,7 @@ class CertificateWarnings:
     def __init__(self, within: timedelta) -> None:
         self._within = within
         self._daily = DailyWarnings()
+        self._of_lists = DailyWarnings()
 
     def of_ours(self, cert: str, own: Own) -> None:
         """Warn of central's own certificate, the file `cert`, if it is time."""
@@ -77,12 +78,12 @@ class CertificateWarnings:
         """Warn of what keeps us from knowing who is revoked among those that are connected."""
         issuers = {step.issuer for peer in peers for step in peer.chain}
         for error in shortcomings(files.crl or None, files.ca, issuers):
-            if self._daily.is_due(error.words, datetime.now(UTC)):
+            if self._of_lists.is_due(error.words, datetime.now(UTC)):
                 logger.warning("%s", error)
 
-    def forget(self) -> None:
-        """Say everything again, as at the start."""
-        self._daily.forget()
+    def say_again(self) -> None:
+        """Say what is wrong with the lists once more, as at the start."""
+        self._of_lists.forget()
 
     def _warn(self, whose: str, name: str, ends: datetime) -> None:
         now = datetime.now(UTC)

@@ -141,7 +141,7 @@ class Server:
         """SIGHUP: certificates, the list of revoked ones and the sources are looked at anew."""
         if hangup.take():
             self._papers.read_again()
-            self._warnings.forget()
+            self._warnings.say_again()
             self._look_now.set()
 
 
