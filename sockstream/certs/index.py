@@ -16,12 +16,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from sockstream.exceptions import ConfigError
 
 from . import authority, disk
+from .names import MAX_NAME
 
 FILE = "issued.json"
 VERSION = 1
 SERVER = "server"
 CLIENT = "client"
-_LONGEST = 64
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,12 @@ def common_name(cert: x509.Certificate) -> str:
 def label(name: x509.Name) -> str:
     """A name for people: quoted, in one line, and cut."""
     common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    text = str(common[0].value) if common else name.rfc4514_string()
-    return repr(text) if len(text) <= _LONGEST else f"{text[:_LONGEST]!r}..."
+    return shown(str(common[0].value) if common else name.rfc4514_string())
+
+
+def shown(text: str) -> str:
+    """Text of a certificate's for a line: quoted, so that it stays in it, and cut."""
+    return repr(text) if len(text) <= MAX_NAME else f"{text[:MAX_NAME]!r}..."
 
 
 def is_by_tool(cert: x509.Certificate) -> bool:

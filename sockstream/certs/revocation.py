@@ -17,7 +17,7 @@ from sockstream.exceptions import SockstreamError
 _PEM = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
 _DER = b"\x30"
 _NEVER = datetime.max.replace(tzinfo=UTC)
-_MEND = "Put a new one there: `sockstream certs` makes it where the authority is"
+_MEND = "Put the one in its place that lies where the authority is"
 
 
 @dataclass(frozen=True, eq=False)

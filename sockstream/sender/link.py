@@ -31,7 +31,7 @@ class Link(SocketHandler):
         port: int,
         context: tls.Context,
         silence: float,
-        check: Callable[[tls.Peer], None] | None = None,
+        check: Callable[[ssl.SSLSocket], None] | None = None,
     ) -> None:
         """`silence`: seconds after which unacknowledged bytes break the connection.
 
@@ -50,7 +50,7 @@ class Link(SocketHandler):
         """
         self.sock = self.makeSocket(timeout)
         if self._check is not None:
-            self._check(tls.peer_identity(self.sock))
+            self._check(self.sock)
 
     def makeSocket(self, timeout: float = 10) -> ssl.SSLSocket:
         """A connected TLS socket, not blocking any more. Raises OSError."""

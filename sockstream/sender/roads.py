@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -69,9 +70,11 @@ class Roads:
                 if self._of_lists_said.is_due(error.words, now):
                     yield str(error)
 
-    def _check(self, central: tls.Peer) -> None:
+    def _check(self, connection: ssl.SSLSocket) -> None:
+        """Raises WireError if central is not to be trusted."""
         files = self._find()
         try:
+            central = tls.peer_identity(connection)
             tls.check_revoked(central, files.crl or None, files.ca, strict=files.strict)
         except SockstreamError as error:
             raise WireError(error.code, error.words, error.mend, class_=Class.PERSON) from error

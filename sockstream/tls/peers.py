@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 
 from sockstream.certs import index, revocation
 from sockstream.certs.authority import SITE_URI
-from sockstream.certs.names import MAX_NAME, checked_name
+from sockstream.certs.names import checked_name
 from sockstream.exceptions import ConfigError, SockstreamError
 
 from . import words
@@ -71,7 +71,7 @@ def peer_identity(connection: ssl.SSLObject | ssl.SSLSocket) -> Peer:
     except ValueError as error:
         raise SockstreamError(
             "auth-identity",
-            f"The peer's certificate cannot be read: {_shown(str(error))}",
+            f"The peer's certificate cannot be read: {index.shown(str(error))}",
             words.client(tool=False),
         ) from error
     ends = cert.not_valid_after_utc
@@ -80,7 +80,7 @@ def peer_identity(connection: ssl.SSLObject | ssl.SSLSocket) -> Peer:
     if datetime.now(UTC) >= ends:
         raise SockstreamError(
             "tls-expired",
-            f"The certificate of {_shown(name)} has expired"
+            f"The certificate of {index.shown(name)} has expired"
             f" (on {ends:%Y-%m-%d} at {ends:%H:%M} UTC)",
             words.renewal(index.name_by_tool(cert)),
         )
@@ -93,15 +93,15 @@ def _check_site(cert: x509.Certificate, name: str) -> None:
     if index.kind_of(cert) != index.CLIENT:
         raise SockstreamError(
             "tls-wrong-purpose",
-            f"The certificate of {_shown(name)} is not for clients alone",
+            f"The certificate of {index.shown(name)} is not for clients alone",
             mend,
         )
     uris = [uri for uri in index.uris(cert) if uri.startswith(SITE_URI)]
     if not name or uris != [SITE_URI + name]:
         raise SockstreamError(
             "auth-identity",
-            f"The certificate's common name {_shown(name)} and its URI"
-            f" {', '.join(map(_shown, uris[:3])) or 'none'} do not name one site",
+            f"The certificate's common name {index.shown(name)} and its URI"
+            f" {', '.join(map(index.shown, uris[:3])) or 'none'} do not name one site",
             mend,
         )
     try:
@@ -155,8 +155,3 @@ def _verified(connection: ssl.SSLObject | ssl.SSLSocket) -> list[bytes]:
 def _loaded(encoded: bytes) -> x509.Certificate:
     """One object for an authority, however many sites it has."""
     return x509.load_der_x509_certificate(encoded)
-
-
-def _shown(text: str) -> str:
-    """Text of the peer's for a line: quoted, and cut."""
-    return repr(text) if len(text) <= MAX_NAME else f"{text[:MAX_NAME]!r}..."

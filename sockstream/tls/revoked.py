@@ -8,6 +8,7 @@ that is out of date and an authority higher up without one are said, and refuse 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ _met: dict[Path, dict[x509.Name, int]] = {}
 """The files that this process has read, and the highest number of each authority's list."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lists:
     """The lists of one file, and the authorities that are trusted.
 
@@ -40,11 +41,9 @@ class Lists:
     authorities: Sequence[x509.Certificate]
     older: Sequence[x509.Name] = ()
 
-    def of(self, issuer: x509.Certificate) -> list[RevocationList]:
+    def of(self, issuer: x509.Certificate) -> Sequence[RevocationList]:
         """The lists of `issuer`; one that has a new key may have signed them with that."""
-        signers = [issuer, *(one for one in self.authorities if one.subject == issuer.subject)]
-        named = self.lists.get(issuer.subject, ())
-        return [one for one in named if any(is_signed_by(one, by) for by in signers)]
+        return _of(self, issuer)
 
     @property
     def is_by_tool(self) -> bool:
@@ -52,6 +51,7 @@ class Lists:
         return any(map(index.is_by_tool, self.authorities))
 
 
+@lru_cache(maxsize=64)
 def place(crl: str | Path | None, ca: str | Path) -> Path:
     """Where the list is: `crl`, or crl.pem beside `ca`."""
     return Path(crl) if crl else Path(ca).with_name("crl.pem")
@@ -70,7 +70,7 @@ def check_revoked(
     path = place(crl, ca)
     if not (crl or strict) and _is_nowhere(path):
         return
-    lists = current(path, Path(ca))
+    lists = current(path, ca)
     if not peer.chain:
         raise unreadable(path, f"nobody knows who issued the certificate of {peer.name!r}")
     for number, step in enumerate(peer.chain):
@@ -95,7 +95,7 @@ def shortcomings(
         yield _nothing(path, ca)
         return
     try:
-        lists = current(path, Path(ca))
+        lists = current(path, ca)
     except SockstreamError as error:
         yield error
         return
@@ -109,7 +109,7 @@ def shortcomings(
             yield _older(lists, issuer)
 
 
-def current(crl: Path, ca: Path) -> Lists:
+def current(crl: Path, ca: str | Path) -> Lists:
     """The lists in `crl`, with the authorities in `ca`; read anew when either file changes.
 
     Raises SockstreamError ("crl-unreadable").
@@ -121,9 +121,9 @@ def current(crl: Path, ca: Path) -> Lists:
 
 
 @lru_cache(maxsize=8)
-def _read(crl: Path, crl_stamp: object, ca: Path, ca_stamp: object) -> Lists:
+def _read(crl: Path, crl_stamp: object, ca: str | Path, ca_stamp: object) -> Lists:
     try:
-        authorities = x509.load_pem_x509_certificates(ca.read_bytes())
+        authorities = x509.load_pem_x509_certificates(Path(ca).read_bytes())
     except ValueError as error:
         raise unreadable(crl, f"{ca} is not a PEM certificate") from error
     lists: dict[x509.Name, list[RevocationList]] = {}
@@ -143,22 +143,30 @@ def _numbers(lists: Mapping[x509.Name, Sequence[RevocationList]]) -> dict[x509.N
     return {issuer: max(one.number for one in some) for issuer, some in lists.items()}
 
 
+@lru_cache(maxsize=256)
+def _of(lists: Lists, issuer: x509.Certificate) -> Sequence[RevocationList]:
+    """Thousands of sites have the same few authorities, and are looked at together."""
+    signers = [issuer, *(one for one in lists.authorities if one.subject == issuer.subject)]
+    named = lists.lists.get(issuer.subject, ())
+    return [one for one in named if any(is_signed_by(one, by) for by in signers)]
+
+
 def _check_step(peer: Peer, step: Step, found: Iterable[RevocationList]) -> None:
     when = next((one.revoked[step.serial] for one in found if step.serial in one.revoked), None)
     if when is None:
         return
-    serial, day = f"{step.serial:x}", f"{when:%Y-%m-%d}"
+    name, serial, day = index.shown(peer.name), f"{step.serial:x}", f"{when:%Y-%m-%d}"
     if step is peer.chain[0]:
         raise SockstreamError(
             "auth-revoked",
-            f"The certificate of {peer.name!r} (serial {serial}) was revoked on {day}",
+            f"The certificate of {name} (serial {serial}) was revoked on {day}",
             words.mistake(peer.name if peer.is_by_tool else ""),
         )
     raise SockstreamError(
         "auth-revoked",
-        f"The authority {step.subject} (serial {serial}), which is above the certificate of"
-        f" {peer.name!r}, was revoked on {day}",
-        words.client(tool=False),
+        f"The authority {step.subject} (serial {serial}), which is above the certificate of {name},"
+        f" was revoked on {day}",
+        "Have an authority that is not revoked issue another certificate",
     )
 
 
@@ -207,6 +215,6 @@ def _is_nowhere(path: Path) -> bool:
     return path not in _met and not path.exists()
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    found = path.stat()
+def _stamp(path: str | Path) -> tuple[int, int, int]:
+    found = os.stat(path)  # noqa: PTH116 - for each site that is connected
     return found.st_mtime_ns, found.st_ino, found.st_size

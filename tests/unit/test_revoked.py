@@ -329,6 +329,22 @@ def test_the_whole_chain_that_a_site_showed_is_looked_at(
         assert told(at_central)[0] == "auth-revoked"
 
 
+def test_an_authority_that_is_trusted_alone_hides_no_revocation_of_another(
+    place: Place, root: Level
+) -> None:
+    """With one of them in the file, OpenSSL ends each chain at the first authority in it."""
+    below, alone = root.below("Issuing", serial=50), Level.root("Elsewhere").below("Alone")
+    place.trusts(root, below, alone)
+    site, central = below.site(), below.server()
+    place.has(root.revokes(), below.revokes())
+    at_central, _ = held(place, central, site)
+    assert isinstance(at_central, tls.Peer)
+    assert [step.issuer for step in at_central.chain] == [below.cert, root.cert]
+    place.has(root.revokes(50), below.revokes())
+    at_central, _ = held(place, central, site)
+    assert told(at_central)[0] == "auth-revoked"
+
+
 def test_an_intermediate_that_nobody_shows(place: Place, root: Level) -> None:
     below = root.below("Issuing")
     place.trusts(root)

@@ -9,24 +9,32 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from logging.handlers import SocketHandler
+from pathlib import Path
 
 import pytest
 
 from sockstream import tls
+from sockstream.conf import Settings
 from sockstream.sender.link import Link
+from sockstream.sender.roads import Roads
+from sockstream.tls.papers import Paths
 from sockstream.wire import frames, messages
-from tests.unit.trust import Trust
+from sockstream.wire.errors import Class, WireError
+from tests.unit.trust import NOW, YEAR, Trust
+from tests.unit.trust import Paths as Files
 
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME, in openssl/x509_vfy.h."""
 DEADLINE = 10.0
 
 
 class Central:
     """A TLS server for one connection."""
 
-    def __init__(self, trust: Trust) -> None:
-        self._context = tls.server_context(trust.ca, *trust.server())
+    def __init__(self, trust: Trust, pair: Files | None = None) -> None:
+        self._context = tls.server_context(trust.ca, *(pair or trust.server()))
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.connection: ssl.SSLSocket | None = None
@@ -102,6 +110,34 @@ def test_a_host_is_the_same_with_a_dot_at_its_end(
     finally:
         link.close()
         central.close()
+
+
+@pytest.mark.parametrize("wrong", ["expired", "revoked", "of another's list"])
+def test_a_central_that_is_not_to_be_trusted_is_a_refusal_and_no_crash(
+    trust: Trust, tmp_path: Path, wrong: str
+) -> None:
+    """Also where OpenSSL has let it through, as its clock is milliseconds behind ours."""
+    old = trust.server(made=NOW - YEAR, days=30)
+    pair = old if wrong == "expired" else trust.server()
+    crl = ""
+    if wrong == "revoked":
+        crl = str(trust.revocations([pair[0]]))
+    elif wrong == "of another's list":
+        crl = str(Trust(tmp_path / "other").revocations())
+    central = Central(trust, pair)
+    cert, key = trust.client()
+    paths = Paths(str(trust.ca), str(cert), str(key), crl)
+    roads = Roads("default", "localhost", central.port, lambda: paths, Settings())
+    with closing(roads.new().link) as link:
+        link.context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+        with pytest.raises(WireError) as found:
+            link.connect(DEADLINE)
+    central.accepted()
+    central.close()
+    codes = {"expired": "tls-expired", "revoked": "auth-revoked"}
+    assert found.value.code == codes.get(wrong, "crl-missing")
+    assert found.value.class_ is Class.PERSON
+    assert found.value.mend
 
 
 def test_a_connection_that_is_refused_raises(trust: Trust) -> None:
