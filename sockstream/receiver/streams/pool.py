@@ -38,7 +38,7 @@ class Pool:
         self._most_threads = 1 if one_writer else size + _SPARE
         self._changed = threading.Condition()
         self._calls: deque[Job] = deque()
-        self._turns = Turns()
+        self._turns = Turns(max(1, self._size - 1))
         self._at_work = 0
         self._idle = 0
         self._threads: set[threading.Thread] = set()
@@ -66,10 +66,10 @@ class Pool:
             self._wake()
         return future
 
-    def take_turn(self, turn: Job, *, goes_on: bool = False) -> None:
+    def take_turn(self, source: str, turn: Job, *, goes_on: bool = False) -> None:
         """Run `turn`, which may not raise, when its turn has come: see Turns."""
         with self._changed:
-            self._turns.put(turn, goes_on=goes_on)
+            self._turns.put(source, turn, goes_on=goes_on)
             self._wake()
 
     @property
@@ -107,28 +107,30 @@ class Pool:
         connection = connections[self._using]
         try:
             while (taken := self._take()) is not None:
-                job, counted = taken
+                source, job = taken
                 try:
                     self._refresh()
                     job()
                 finally:
-                    if counted:
-                        self._leave()
+                    if source is not None:
+                        self._leave(source)
         finally:
             connection.close()
 
-    def _take(self) -> tuple[Job, bool] | None:
-        """The next job and whether it is a turn; None when this thread is not needed any more."""
+    def _take(self) -> tuple[str | None, Job] | None:
+        """The next job, and whose turn it is, if it is one; None when this thread is not needed
+        any more.
+        """
         expired = False
         with self._changed:
             self._idle += 1
             try:
                 while True:
                     if self._calls:
-                        return self._calls.popleft(), False
-                    if self._turns and self._at_work < self._size:
+                        return None, self._calls.popleft()
+                    if self._at_work < self._size and (taken := self._turns.take()) is not None:
                         self._at_work += 1
-                        return self._turns.take(), True
+                        return taken
                     if self._closing or expired:
                         self._threads.discard(threading.current_thread())
                         return None
@@ -137,9 +139,10 @@ class Pool:
             finally:
                 self._idle -= 1
 
-    def _leave(self) -> None:
+    def _leave(self, source: str) -> None:
         with self._changed:
             self._at_work -= 1
+            self._turns.end(source)
             self._changed.notify()
 
     def _refresh(self) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ LONGEST_PAUSE = 10.0
 _LINGER = 0.1
 # Of a transaction that others wait for. Much less, and its commit is what takes the time.
 _SHORT_TURN = 2_000
+# In seconds, of a transaction that others wait for, as far as the one before lets us foresee it.
+_LONG_TURN = 1.0
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -99,6 +102,7 @@ class StreamQueue:
         self._ends = 0
         self._lingering = False
         self._failures = 0
+        self._rate = 1e6
 
     @property
     def busy(self) -> bool:
@@ -156,7 +160,7 @@ class StreamQueue:
     def _schedule(self) -> None:
         if self._state is State.IDLE and not self._ending:
             self._state = State.QUEUED
-            self._pool.take_turn(self._turn)
+            self._pool.take_turn(self._applier.source, self._turn)
 
     # From here on: in a thread of the pool, but for _resume and _finish.
 
@@ -194,6 +198,7 @@ class StreamQueue:
 
     def _apply(self, batches: list[Batch]) -> None:
         self.given = batches[-1].last_seq
+        begun = time.monotonic()
         try:
             applied = self._applier.apply(batches)
         except Retry:
@@ -202,6 +207,8 @@ class StreamQueue:
                     self._put_back(batch)
             raise
         self._recovered()
+        took = time.monotonic() - begun
+        self._rate = sum(batch.count for batch in batches) / max(took, 1e-3)
         self.written = self.given
         size = sum(batch.size for batch in batches)
         self._tell(self._listener.on_applied, applied, size, len(batches))
@@ -225,6 +232,8 @@ class StreamQueue:
         most_bytes, most_records = self._settings.COMMIT_BYTES, self._settings.COMMIT_RECORDS
         share = most_records // (1 + self._pool.waiting)
         most_records = min(most_records, max(share, _SHORT_TURN))
+        if self._pool.waiting:
+            most_records = min(most_records, round(_LONG_TURN * self._rate))
         while self._queue:
             batch = self._queue[0]
             size, count = size + batch.size, count + batch.count
@@ -240,7 +249,7 @@ class StreamQueue:
             if not self._ending:
                 self._state = State.QUEUED if self._ripe else State.IDLE
                 if self._ripe:
-                    self._pool.take_turn(self._turn, goes_on=True)
+                    self._pool.take_turn(self._applier.source, self._turn, goes_on=True)
                 elif self._queue:
                     self._tell(self._linger)
                 return

@@ -32,6 +32,30 @@ def pool(central: str) -> Iterator[Pool]:
     running.close()
 
 
+@pytest.mark.parametrize("source", ["busy", "other"])
+def test_a_source_whose_turns_take_long_leaves_a_thread_to_the_others(source: str) -> None:
+    """A turn cannot be stopped; eight streams with one at work each would be all that is done."""
+    pool, go_on = Pool("central_pg", 4), threading.Event()
+    done: list[str] = []
+    heard = threading.Event()
+
+    def hear() -> None:
+        done.append(source)
+        heard.set()
+
+    try:
+        for _ in range(8):
+            pool.take_turn("busy", lambda: done.append("busy") if go_on.wait(20) else None)
+        pool.take_turn(source, hear)
+        assert heard.wait(2.0) == (source == "other")
+        go_on.set()
+        assert heard.wait(20)
+    finally:
+        go_on.set()
+        pool.close()
+    assert sorted(done) == sorted([source, *["busy"] * 8])
+
+
 def make_read_only(using: str) -> None:
     """This thread's session, as one that began while the whole database was so."""
     with connections[using].cursor() as cursor:

@@ -152,6 +152,46 @@ def test_a_turn_is_shorter_while_others_wait(databases: Databases, trust: Trust)
     assert max(sizes[3:]) > 2_500
 
 
+def test_a_turn_of_slow_records_is_shorter_while_others_wait(
+    databases: Databases, trust: Trust
+) -> None:
+    """As many as the last turn managed in a second; alone, as many as there are."""
+    databases.clean("central_pg")
+    held, go_on = threading.Event(), threading.Event()
+    sizes: dict[str, list[int]] = {"one": [], "two": []}
+
+    def hear(source: str, first_seq: int, last_seq: int, **_: Any) -> None:
+        sizes[source].append(last_seq - first_seq + 1)
+        if not held.is_set():
+            held.set()
+            go_on.wait(20)
+
+    with (
+        Central("central_pg", trust, APPLIERS=1) as running,
+        listener(hear),
+        connected(running.site("one")) as one,
+        connected(running.site("two")) as two,
+    ):
+        begun = time.monotonic()
+        one.oplog.add(slots(500))
+        one.fill()
+        one.pump()
+        assert held.wait(20)
+        for site in (one, two):
+            for _ in range(12):
+                site.oplog.add(slots(500))
+            site.fill()
+            site.pump()
+        waiting = running.server.holders.pool._turns
+        wait_until(lambda: len(waiting) == 1, "the other one waits", 20)
+        wait_until(lambda: time.monotonic() > begun + 1.5, "the first turn is a slow one", 20)
+        go_on.set()
+        for site in (one, two):
+            site.run(lambda site=site: site.acked == site.oplog.seq, "acked")
+    assert sizes["one"][:2] == [500, 500]
+    assert max(sizes["two"]) > 500
+
+
 @on_two_centrals
 def test_one_site_with_two_streams(central: str, trust: Trust) -> None:
     with Central(central, trust) as running:
