@@ -118,15 +118,6 @@ def test_tiny_records(ground: Ground, value: Any) -> None:
         assert end_of(site) in {"record-refused", "acked"}
 
 
-def test_values_with_many_elements(ground: Ground) -> None:
-    """Half a million containers in each record's value, in a dozen groups of one batch."""
-    part = packed([[INSERT, 0, [b"k" * 16, None, [[]] * 500_000]]])
-    with ground.unharmed(256 * MIB):
-        site = ground.site(stream="wide")
-        raw(site, [SLOT], part, 1, 12)
-        assert end_of(site) in {"record-refused", "acked"}
-
-
 def test_repeats(ground: Ground) -> None:
     """They are answered without a look at what they hold, and long tails of pings not at all."""
     with ground.unharmed(96 * MIB) as watch:
