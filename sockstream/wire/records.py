@@ -116,7 +116,10 @@ class Batch:
 
         Raises WireError: decompress-limit or bad-batch, if they are not of their length.
         """
-        return decompress(self.data, self.codec, self.raw_length, self.raw_length)
+        try:
+            return decompress(self.data, self.codec, self.raw_length, self.raw_length)
+        except WireError as error:
+            raise WireError(error.code, error.words, error.mend, self.first_seq) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,10 +370,9 @@ def _verified(batch: Batch) -> list[tuple[bytes, bytes]]:
 
 def _parts(batch: Batch) -> Iterator[tuple[bytes, bytes]]:
     """The bytes of each segment, and the digest after it."""
-    data = batch.raw()
-    if not batch.segments or batch.raw_length != len(data):
-        raise WireError("bad-batch", "The segments of a batch do not add up", seq=batch.first_seq)
-    digest, start = batch.digest_before, 0
+    if not batch.segments:
+        raise WireError("bad-batch", "A batch has no segments", seq=batch.first_seq)
+    data, digest, start = batch.raw(), batch.digest_before, 0
     for segment in batch.segments:
         part = data[start : start + segment.size]
         start += segment.size

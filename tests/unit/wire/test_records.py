@@ -35,6 +35,7 @@ from sockstream.wire.records import (
     encode_header,
     encoded,
     segments,
+    verify,
 )
 
 from .samples import QUESTION, TAG, batch
@@ -341,6 +342,20 @@ def test_errors_name_the_segment() -> None:
     with pytest.raises(WireError) as caught:
         next(found)
     assert (caught.value.code, caught.value.seq) == ("bad-record", 11)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"segments": ()}, {"data": b""}, {"segments": (Segment(2, 5),)}, {"codec": "zlib"}],
+    ids=str,
+)
+def test_bytes_that_are_not_those_of_the_segments(changes: dict[str, Any]) -> None:
+    """A damaged row of an oplog, for instance: it is named by its number."""
+    made = replace(batch(7, (2,)), **changes)
+    for look in (verify, encoded):
+        with pytest.raises(WireError) as caught:
+            look(made)
+        assert (caught.value.code, caught.value.seq) == ("bad-batch", 7)
 
 
 @pytest.mark.parametrize("long", [0, 1, 2])
