@@ -162,7 +162,7 @@ class Holders:
         peers = {link.peer for link in links}
         for link in links:
             self._expiry.of_site(link.peer)
-        self._let_go(links, sources.revoked(peers, self._papers.files))
+        self._let_go(links, await self._watch.look(peers, anew=True))
         call = partial(sources.seen, {peer.name for peer in peers}, self._using)
         try:
             await self._in_pool(call)

@@ -37,10 +37,15 @@ class Watch:
         self._lists: Stamps | None = None
         self._failing = False
 
-    async def look(self, peers: Collection[tls.Peer]) -> dict[tls.Peer, WireError]:
-        """Those of the connected peers that have to go, and why."""
+    async def look(
+        self, peers: Collection[tls.Peer], *, anew: bool = False
+    ) -> dict[tls.Peer, WireError]:
+        """Those of the connected peers that have to go, and why.
+
+        `anew`: look at all certificates, though no list has changed. One may be out of date by now.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, partial(self._look, set(peers)))
+        return await loop.run_in_executor(self._thread, partial(self._look, set(peers), anew))
 
     def close(self) -> None:
         """End the thread and its connection."""
@@ -50,12 +55,12 @@ class Watch:
     def _drop(self) -> None:
         connections[self._using].close()
 
-    def _look(self, peers: Collection[tls.Peer]) -> dict[tls.Peer, WireError]:
+    def _look(self, peers: Collection[tls.Peer], anew: bool) -> dict[tls.Peer, WireError]:
         out = self._disabled()
         found = {peer: out[peer.name] for peer in peers if peer.name in out}
         files = self._papers.files
         before, self._lists = self._lists, stamps(_list(files), files.ca)
-        if self._lists != before:
+        if anew or self._lists != before:
             found = sources.revoked(peers, files) | found
         return found
 
