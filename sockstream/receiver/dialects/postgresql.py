@@ -24,7 +24,7 @@ _HELD = "FROM {0} WHERE holding = %s AND name = ANY(%s::uuid[])"
 _REMOVE = "DELETE FROM {0} WHERE holding = %s AND name = ANY(%s::uuid[])"
 _EFFECTS = (
     "SELECT 1 FROM pg_trigger WHERE NOT tgisinternal "
-    "AND NOT starts_with(tgname, %s) AND tgrelid = %s::regclass "
+    "AND NOT starts_with(ltrim(tgname, '!'), %s) AND tgrelid = %s::regclass "
     "UNION ALL SELECT 1 FROM pg_rewrite WHERE ev_class = %s::regclass "
     "UNION ALL SELECT 1 FROM pg_constraint "
     "WHERE contype = 'f' AND confrelid = %s::regclass AND confdeltype IN ('c', 'n', 'd')"

@@ -18,7 +18,14 @@ def main() -> None:
     from sockstream.conf import settings
 
     forwards = settings().FORWARD
-    for look in (_applied, _own_between, _refused, _replaced, _own_after_an_error):
+    for look in (
+        _applied,
+        _own_between,
+        _refused,
+        _replaced,
+        _own_after_an_error,
+        _triggers_of_ours,
+    ):
         look(forwards)
         sys.stdout.write(f"{look.__name__}\n")
     from sockstream.sender import capture
@@ -130,6 +137,17 @@ def _own_after_an_error(forwards: bool) -> None:
             pass
         Tag.objects.create(name="in two")
     assert _captured() == ["I", "I"]
+
+
+def _triggers_of_ours(forwards: bool) -> None:
+    """They are no reason to write rows in another way; somebody else's are."""
+    from sockstream.receiver.dialects import dialect
+
+    with connection.cursor() as cursor:
+        assert dialect("default").can_come_again(cursor, "polls_tag", {"id", "name"})
+        if connection.vendor == "sqlite":
+            cursor.execute("CREATE TRIGGER theirs AFTER DELETE ON polls_tag BEGIN SELECT 1; END")
+            assert not dialect("default").can_come_again(cursor, "polls_tag", {"id", "name"})
 
 
 if __name__ == "__main__":

@@ -21,7 +21,14 @@ from tests.integration.applier.feed import Feed
 from tests.zoo.models import Slot
 
 ROOT = Path(__file__).parents[3]
-LOOKS = ["_applied", "_own_between", "_refused", "_replaced", "_own_after_an_error"]
+LOOKS = [
+    "_applied",
+    "_own_between",
+    "_refused",
+    "_replaced",
+    "_own_after_an_error",
+    "_triggers_of_ours",
+]
 
 
 def hub(site: str, databases: Databases, folder: Path) -> dict[str, Any]:
