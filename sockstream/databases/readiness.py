@@ -8,7 +8,7 @@ from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connec
 from django.db import Error as DatabaseError
 from django.db.migrations.executor import MigrationExecutor
 
-from sockstream.exceptions import SockstreamError
+from sockstream.exceptions import ConfigError, SockstreamError
 
 from .trouble import BUSY, FULL, READ_ONLY, trouble
 
@@ -38,6 +38,15 @@ def require_migrations(using: str, labels: Collection[str] = ()) -> None:
             "migrations",
             f"Database {using!r} lacks migrations of {', '.join(missing)}",
             f"Run manage.py migrate{flag}",
+        )
+
+
+def require_autocommit(using: str) -> None:
+    """Raises ConfigError if DATABASES opens a transaction with the connection."""
+    if not connections[using].settings_dict["AUTOCOMMIT"]:
+        raise ConfigError(
+            f'DATABASES[{using!r}]["AUTOCOMMIT"] is False, so Django commits nothing by itself',
+            "Remove it: sockstream needs to decide when a transaction begins and ends",
         )
 
 

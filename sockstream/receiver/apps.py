@@ -27,5 +27,6 @@ class ReceiverConfig(AppConfig):
         from . import checks
 
         django_checks.register(checks.check_models, django_checks.Tags.models)
+        django_checks.register(checks.check_homes, django_checks.Tags.models)
         django_checks.register(checks.check_revocations, django_checks.Tags.security)
         django_checks.register(checks.check_databases, django_checks.Tags.database)

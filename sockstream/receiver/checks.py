@@ -12,6 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from sockstream import tls
 from sockstream.conf import settings
+from sockstream.databases.homes import apart, without_autocommit
 from sockstream.exceptions import ConfigError
 from sockstream.rows import captured_models, describe, shared_models
 
@@ -62,6 +63,25 @@ def check_revocations(
         checks.Warning(error.words, hint=error.mend, id=f"sockstream.{_REVOCATIONS[error.code]}")
         for error in tls.shortcomings(given.CRL, given.CA)
     ]
+
+
+def check_homes(
+    app_configs: Sequence[AppConfig] | None = None, **_: Any
+) -> Iterable[checks.CheckMessage]:
+    """W106: a model that a router keeps apart from our tables. E104: no autocommit."""
+    try:
+        chosen = captured_models(settings())
+    except ConfigError:
+        return []  # check_models tells it
+    found: list[checks.CheckMessage] = [
+        checks.Warning(error.words, hint=error.mend, id="sockstream.W106")
+        for error in apart(chosen, Offset)
+    ]
+    found += [
+        checks.Error(error.words, hint=error.mend, id="sockstream.E104")
+        for error in without_autocommit(Offset)
+    ]
+    return found
 
 
 def check_databases(

@@ -7,11 +7,13 @@ import logging
 from django.db import connections
 
 from sockstream.conf import Settings
-from sockstream.databases.readiness import require_migrations
+from sockstream.databases.homes import require_homes
+from sockstream.databases.readiness import require_autocommit, require_migrations
 from sockstream.exceptions import ConfigError
 from sockstream.rows import captured_models
 
 from . import checks
+from .models import Offset
 
 logger = logging.getLogger("sockstream.receiver")
 
@@ -19,8 +21,9 @@ logger = logging.getLogger("sockstream.receiver")
 def require_ready(using: str, settings: Settings) -> None:
     """Check the models and the database `using`.
 
-    Raises SockstreamError: no model or an unknown one, migrations not applied, a database that
-    does not answer. What only makes an ack worth less is logged.
+    Raises SockstreamError: no model or an unknown one, or one that is kept apart from our tables;
+    migrations not applied, a database that does not answer or has no autocommit. What only
+    makes an ack worth less is logged.
     """
     models = captured_models(settings)
     if not models:
@@ -28,6 +31,8 @@ def require_ready(using: str, settings: Settings) -> None:
             'SOCKSTREAM["MODELS"] names no model, so no site may write anything',
             'Name app labels or models, such as "MODELS": ["polls"]',
         )
+    require_autocommit(using)
+    require_homes(using, models, Offset)
     labels = {model._meta.app_label for model in models}
     require_migrations(using, {"sockstream_receiver", *labels})
     if not checks.synchronous_enough(using):

@@ -29,6 +29,7 @@ class SenderConfig(AppConfig):
         from .capture import migrating
 
         django_checks.register(checks.check_models, django_checks.Tags.models)
+        django_checks.register(checks.check_homes, django_checks.Tags.models)
         django_checks.register(checks.check_revocations, django_checks.Tags.security)
         django_checks.register(checks.check_databases, django_checks.Tags.database)
         pre_migrate.connect(migrating.begin, sender=self, dispatch_uid="sockstream.sender.begin")

@@ -12,6 +12,7 @@ from django.db import connections, models, router
 
 from sockstream import tls
 from sockstream.conf import Settings, settings
+from sockstream.databases.homes import apart, without_autocommit
 from sockstream.exceptions import ConfigError
 from sockstream.rows import NATURAL_KEYS, Kind, Row, captured_models, describe
 from sockstream.tls.revoked import place
@@ -19,6 +20,7 @@ from sockstream.tls.revoked import place
 from .capture.installing import DIALECTS
 from .capture.layouts import lives_here
 from .capture.signals import is_done_by_database
+from .models import Capture
 
 Messages = list[checks.CheckMessage]
 
@@ -61,6 +63,23 @@ def check_revocations(app_configs: Sequence[AppConfig] | None = None, **_: Any) 
         checks.Warning(error.words, hint=error.mend, id="sockstream.W010")
         for error in tls.shortcomings(crl, given.CA)
     ]
+
+
+def check_homes(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Messages:
+    """W011: a model that a router keeps apart from our tables. E005: no autocommit."""
+    try:
+        chosen = captured_models(settings())
+    except ConfigError:
+        return []  # check_models tells it
+    found: list[checks.CheckMessage] = [
+        checks.Warning(error.words, hint=error.mend, id="sockstream.W011")
+        for error in apart(chosen, Capture)
+    ]
+    found += [
+        checks.Error(error.words, hint=error.mend, id="sockstream.E005")
+        for error in without_autocommit(Capture)
+    ]
+    return found
 
 
 def check_databases(

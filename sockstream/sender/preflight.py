@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from sockstream.conf import Settings
-from sockstream.databases.readiness import require_migrations
+from sockstream.databases.homes import require_homes
+from sockstream.databases.readiness import require_autocommit, require_migrations
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.rows import captured_models
 
 from . import capture
+from .models import Capture
 
 
 def require_ready(using: str, settings: Settings) -> None:
-    """Raises SockstreamError: migrations that are missing, nothing to capture, or lost triggers."""
+    """Raises SockstreamError: migrations that are missing, nothing to capture, models that are kept
+    apart from our tables, lost triggers, or a database without autocommit."""
+    require_autocommit(using)
     require_migrations(using, ["sockstream_sender"])
-    if not captured_models(settings):
+    chosen = captured_models(settings)
+    if not chosen:
         raise ConfigError(
             'SOCKSTREAM["MODELS"] names no model, so nothing is captured',
             'Name app labels or models, such as "MODELS": ["polls"]',
         )
+    require_homes(using, chosen, Capture)
     if drifted := capture.drift(using):
         more = f" and {len(drifted) - 1} more" if len(drifted) > 1 else ""
         raise SockstreamError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from django.db import connections, models
+from django.db import connections, models, router
 from django.db.models import deletion
 from django.utils import timezone
 
@@ -70,6 +70,12 @@ def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
     Raises Refusal if the layout has a field that the model has not, or another key.
     """
     row = describe(model)
+    if not router.allow_migrate_model(using, model):
+        raise Refusal(
+            "schema-mismatch",
+            f"DATABASE_ROUTERS keep {row.label} in another database than {using!r}",
+            "Run oplog_receive --database with that one, or remove the model from MODELS",
+        )
     if layout.keys != row.key_names:
         raise Refusal(
             "schema-mismatch",

@@ -1,0 +1,67 @@
+"""Where the project's routers keep captured models: it has to be where our own tables are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.db import connections, models, router
+
+from sockstream.exceptions import ConfigError
+
+from .readiness import require_autocommit
+
+Model = type[models.Model]
+
+
+def require_homes(using: str, chosen: Iterable[Model], ours: Model) -> None:
+    """Raises ConfigError if one of the models is kept apart from `ours`, a table of this end, in
+    every database, or if none of them is in the database `using`."""
+    chosen = list(chosen)
+    for error in apart(chosen, ours):
+        raise error
+    if not any(router.allow_migrate_model(using, model) for model in chosen):
+        named = ", ".join(alias for alias in _with(ours) if _holds_one(alias, chosen))
+        raise ConfigError(
+            f"DATABASE_ROUTERS keep no model of SOCKSTREAM['MODELS'] in database {using!r}",
+            f"Pass --database with one of: {named}",
+        )
+
+
+def apart(chosen: Iterable[Model], ours: Model) -> list[ConfigError]:
+    """An error for each of the models that has no table in any database with the table `ours`."""
+    with_ours = _with(ours)
+    return [
+        _error(model, ours)
+        for model in chosen
+        if not any(router.allow_migrate_model(alias, model) for alias in with_ours)
+    ]
+
+
+def without_autocommit(ours: Model) -> list[ConfigError]:
+    """An error for each database with the table `ours` that has no autocommit."""
+    found = []
+    for alias in _with(ours):
+        try:
+            require_autocommit(alias)
+        except ConfigError as error:
+            found.append(error)
+    return found
+
+
+def _with(ours: Model) -> list[str]:
+    return [alias for alias in connections if router.allow_migrate_model(alias, ours)]
+
+
+def _holds_one(alias: str, chosen: Iterable[Model]) -> bool:
+    return any(router.allow_migrate_model(alias, model) for model in chosen)
+
+
+def _error(model: Model, ours: Model) -> ConfigError:
+    app, label = ours._meta.app_label, model._meta.label_lower
+    homes = [alias for alias in connections if router.allow_migrate_model(alias, model)]
+    where = f"in database {', '.join(map(repr, homes))}" if homes else "in no database"
+    return ConfigError(
+        f"DATABASE_ROUTERS keep {label} {where}, without the tables of {app}",
+        f"Let them allow {app} there and run manage.py migrate --database, "
+        f'or add {label!r} to SOCKSTREAM["EXCLUDE"]',
+    )
