@@ -44,7 +44,8 @@ class Road:
     """One connection to central for the stream of database `using`.
 
     `acked` is the last seq that central applied, `kept` how many records after it central keeps of
-    a transaction that has not ended, `central` how it calls itself; all of it once `welcomed`.
+    a transaction that has not ended, `refusing` why its database refuses for now, `central` how it
+    calls itself; all of it once `welcomed`.
     """
 
     def __init__(self, using: str, link: Link, settings: Settings) -> None:
@@ -57,6 +58,7 @@ class Road:
         self.warning: WireError | None = None
         self.acked = 0
         self.kept = 0
+        self.refusing: WireError | None = None
         self._bye: Bye | None = None
         self._cursor = 0
         self._last_sent_open = False
@@ -201,8 +203,9 @@ class Road:
                 case sending.Acked(offset):
                     self.acked = offset
                     self.kept = 0
-                case sending.Progressed(applied=applied):
-                    self.kept = applied
+                    self.refusing = None
+                case sending.Progressed(applied=applied, trouble=trouble):
+                    self.kept, self.refusing = applied, trouble
                 case sending.Refused(error) | sending.Failed(error):
                     self._pass_on()
                     raise error

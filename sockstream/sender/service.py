@@ -59,6 +59,7 @@ class Service:
         self._backoff = Backoff(settings.BACKOFF_MAX)
         self._acked: int | None = None
         self._stuck_at: int | None = None
+        self._refusal: tuple[str, str] | None = None
         self._look_again_at = 0.0
         self._too_large = False
         self._drained_by: float | None = None
@@ -201,16 +202,29 @@ class Service:
             # Where a record stops the stream, each connection is welcomed and then ended: it is no
             # news before central has got beyond it.
             if not road.announced and (self._stuck_at is None or road.acked > self._stuck_at):
-                road.announced, self._stuck_at = True, None
+                road.announced, self._stuck_at, self._refusal = True, None, None
                 error = self._intake.error  # it stands in the way still
                 oplog.note_state(self.using, "connected", peer=road.central, error=error)
                 self._report.say(f"Connected to {road.central}, which has all up to {road.acked}")
                 if road.warning is not None:
                     self._report.trouble(SockstreamError(road.warning.code, str(road.warning)))
+            self._look_at_refusal(road)
             if road.acked > (self._acked or 0):
                 self._backoff.reset()
             self._acked = road.acked
         self._report.show(self.using, road.state, road.acked)
+
+    def _look_at_refusal(self, road: Road) -> None:
+        """Central's database refuses and is asked again: the status shows it until it is over."""
+        told = (road.refusing.code, str(road.refusing)) if road.refusing else None
+        if road.announced and told != self._refusal:
+            self._refusal = told
+            error = SockstreamError(*told) if told else self._intake.error
+            oplog.note_state(self.using, "connected", error=error)
+            if told:
+                self._report.trouble(SockstreamError(*told))
+            else:
+                self._report.say("Central's database takes records again")
 
     def _hung_up(self) -> bool:
         """Whether SIGHUP came: then the next road is to be taken at once, with files read anew."""

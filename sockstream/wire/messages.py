@@ -179,10 +179,15 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Central is alive: beyond the last ack it keeps `applied` records, up to `seq`."""
+    """Central is alive: beyond the last ack it keeps `applied` records, up to `seq`.
+
+    `code` and `words` say why its database refuses for now, "" if it does not.
+    """
 
     seq: Count
     applied: Count
+    code: Text = ""
+    words: Text = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,5 +337,5 @@ _KINDS: dict[int, Any] = {
 _SHORT = (Ping, Pong)
 _TYPES = {kind: number for number, kind in _KINDS.items()}
 # How many of the last elements an older version of the same protocol does not send.
-_APPENDED: dict[type, int] = {Welcome: 2}
+_APPENDED: dict[type, int] = {Welcome: 2, Progress: 2}
 _CHECKS = {kind: _checks(_RecordElements if kind is Records else kind) for kind in _KINDS.values()}

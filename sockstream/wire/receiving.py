@@ -118,10 +118,16 @@ class ReceivingSession(Session):
             self._ack()
             self._end_if_drained(now)
 
-    def progress(self, seq: int, applied: int, now: float) -> None:
-        """Tell the site that a long transaction is at record `seq`, the `applied`-th of it."""
+    def progress(
+        self, seq: int, applied: int, now: float, *, trouble: WireError | None = None
+    ) -> None:
+        """Tell the site that a long transaction is at record `seq`, the `applied`-th of it.
+
+        `trouble`: why the database refuses it for now.
+        """
         if not self.closed:
-            self._send(Progress(seq, applied))
+            code, words = (trouble.code, trouble.words) if trouble else ("", "")
+            self._send(Progress(seq, applied, code, words))
 
     def stop(self, error: WireError, now: float) -> None:
         """Tell the site of an error, and close."""

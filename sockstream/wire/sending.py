@@ -36,10 +36,14 @@ class Acked(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progressed(Event):
-    """Central is applying a long transaction: `applied` records of it so far, up to `seq`."""
+    """Central is applying a long transaction: `applied` records of it so far, up to `seq`.
+
+    `trouble`: why its database refuses for now.
+    """
 
     seq: int
     applied: int
+    trouble: WireError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +162,9 @@ class SendingSession(Session):
                 return [Refused(message.error)]
             case Ack():
                 return self._acked(message)
-            case Progress(seq, applied):
-                return [Progressed(seq, applied)]
+            case Progress(seq, applied, code, words):
+                trouble = WireError(code, words, class_=Class.RETRY) if code else None
+                return [Progressed(seq, applied, trouble)]
             case Bye():
                 self._dismissed(message, before, now)
                 return [PeerClosing(message)]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
+from functools import partial
 from typing import Protocol
 
 from django.db import Error as DatabaseError
@@ -26,8 +26,8 @@ from sockstream.wire.errors import WireError
 from sockstream.wire.records import Batch, last_group_end
 
 from .pool import Pool
+from .troubles import Troubles
 
-LONGEST_PAUSE = 10.0
 # How long the beginning of a group may lie here, in memory, before it is staged.
 _LINGER = 0.1
 # Of a transaction that others wait for. Much less, and its commit is what takes the time.
@@ -43,6 +43,9 @@ class Listener(Protocol):
 
     def on_applied(self, applied: Applied, size: int, batches: int) -> None:
         """A transaction has committed; `size` bytes are free again."""
+
+    def on_trouble(self, error: WireError | None) -> None:
+        """The database refuses, and is asked again and again; None: no longer."""
 
     def on_stopped(self, stopped: Stopped) -> None:
         """A record cannot be applied; it is noted in the database."""
@@ -101,8 +104,8 @@ class StreamQueue:
         self._bytes = 0
         self._ends = 0
         self._lingering = False
-        self._failures = 0
         self._rate = 1e6
+        self._troubles = Troubles(name, applier, partial(self._tell, listener.on_trouble))
 
     @property
     def busy(self) -> bool:
@@ -206,7 +209,7 @@ class StreamQueue:
                 for batch in reversed(batches):
                     self._put_back(batch)
             raise
-        self._recovered()
+        self._troubles.over()
         took = time.monotonic() - begun
         self._rate = sum(batch.count for batch in batches) / max(took, 1e-3)
         self.written = self.given
@@ -257,10 +260,7 @@ class StreamQueue:
         self._tell(self._finish)
 
     def _pause_or_lose(self, error: Retry) -> None:
-        if not self._failures:
-            logger.warning("%s: the database failed, trying again: %s", self.name, error)
-        self._failures += 1
-        delay = random.uniform(0, min(LONGEST_PAUSE, 0.1 * 2.0 ** min(self._failures, 10)))
+        delay = self._troubles.met(error.error)
         with self._lock:
             ending = self._ending
             self._state = State.DONE if ending else State.PAUSED
@@ -268,11 +268,6 @@ class StreamQueue:
             self._tell(self._finish)
         else:
             self._tell(self._loop.call_later, delay, self._resume)
-
-    def _recovered(self) -> None:
-        if self._failures:
-            logger.info("%s: the database is back after %d attempts", self.name, self._failures)
-        self._failures = 0
 
     def _resume(self) -> None:
         with self._lock:

@@ -106,6 +106,7 @@ MESSAGES: list[Message] = [
     Records(batch(1, (50,)), "zlib"),
     Ack(12, DIGEST, 9_000_000_000),
     Progress(500, 499),
+    Progress(500, 0, "db-readonly", "cannot execute UPDATE in a read-only transaction"),
     Ping(1),
     Pong(1),
     Bye("done", 12, 1.5),

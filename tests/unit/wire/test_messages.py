@@ -15,6 +15,7 @@ from sockstream.wire.messages import (
     Message,
     Ping,
     Pong,
+    Progress,
     Records,
     Refuse,
     Welcome,
@@ -74,6 +75,10 @@ def test_no_element_may_miss(message: Message) -> None:
 def test_an_older_central_has_staged_nothing() -> None:
     values = elements(welcome(offset=7, staged_seq=9, staged_digest=DIGEST))
     assert unpack(msgpack.packb(values[:-2])) == welcome(offset=7)
+
+
+def test_an_older_central_says_nothing_of_its_database() -> None:
+    assert unpack(msgpack.packb([7, 500, 499])) == Progress(500, 499)
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)

@@ -281,9 +281,11 @@ def test_the_chain_begins_at_the_offset() -> None:
 def test_progress_and_errors_are_told() -> None:
     session = streaming()
     session.progress(500, 499, 0)
+    session.progress(500, 499, 0, trouble=WireError("disk-full", "Words"))
     session.stop(WireError("record-refused", "Words", "Mend", 9, model="a.b", key="k"), 0)
     assert sent(session) == [
         Progress(500, 499),
+        Progress(500, 499, "disk-full", "Words"),
         Error("record-refused", "Words", "Mend", 9, "a.b", "k", "person"),
     ]
     assert session.closed

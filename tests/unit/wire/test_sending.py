@@ -240,6 +240,14 @@ def test_progress_is_told() -> None:
     assert say(streaming(), Progress(500, 499)) == [Progressed(500, 499)]
 
 
+def test_a_refusal_of_central_s_database_is_told() -> None:
+    [event] = say(streaming(), Progress(500, 0, "db-readonly", "Words"))
+    assert isinstance(event, Progressed)
+    assert event.trouble is not None
+    assert (event.trouble.code, event.trouble.words) == ("db-readonly", "Words")
+    assert event.trouble.class_ is Class.RETRY
+
+
 def test_bye_drains() -> None:
     session = streaming()
     [made] = chain(2)

@@ -109,6 +109,7 @@ class Link:
         self._opening: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None
         self._trouble: WireError | None = None
+        self._refusing: WireError | None = None
         self._window = 0
         self._staged = 0
         self._pulse: Pulse | None = None
@@ -267,6 +268,17 @@ class Link:
         if not self._closed:
             self._session.applied(applied.offset, applied.digest, now)
 
+    def on_trouble(self, error: WireError | None) -> None:
+        self._refusing = error
+        self._tell_progress(self.loop.time())
+
+    def _tell_progress(self, now: float) -> None:
+        assert self._queue is not None
+        if not self._closed:
+            done = max(self._queue.written, self.offset)
+            self._session.progress(done, done - self.offset, now, trouble=self._refusing)
+            self.pass_on()
+
     def on_stopped(self, stopped: Stopped) -> None:
         words, error = "%s: stopped at %d (%s, key %s): %s", stopped.error
         logger.error(words, self.name, stopped.seq, error.model, error.key, error)
@@ -365,9 +377,7 @@ class Link:
         if self._queue is None or self._pulse is None:
             return
         if self._queue.busy or self._staged:
-            done = max(self._queue.written, self.offset)
-            self._session.progress(done, done - self.offset, now)
-            self.pass_on()
+            self._tell_progress(now)
         self._pulse.look(now)
 
 
