@@ -290,7 +290,9 @@ class MariaDB(Server):
     def not_ready(self) -> type[Exception]:
         import pymysql
 
-        return pymysql.err.OperationalError
+        # `pymysql.err` is another one once Django has imported a part of it as MySQLdb's.
+        error: type[Exception] = pymysql.OperationalError
+        return error
 
 
 def find_mariadb() -> str | None:
