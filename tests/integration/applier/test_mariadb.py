@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connections
 
 from sockstream.receiver.applying.applier import Stopped
-from sockstream.receiver.models import HeldRow
+from sockstream.receiver.models import HeldRow, Offset, Source
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Counter, Day, Parameter, Slot, Translation
@@ -197,3 +197,34 @@ def test_many_text_keys_are_found_by_few_statements(maria: str) -> None:
     with connections[maria].execute_wrapper(note):
         applier.apply([feed.update(*rows).batch()])
     assert sum("SELECT `name`" in sql for sql in asked) == 2
+
+
+# Names of our own: two sites whose certificates differ in a letter's case are two sites.
+
+
+@pytest.mark.parametrize(("one", "other"), [("site-a", "Site-A"), ("a", "ä")])
+def test_two_sources_never_become_one(one: str, other: str, maria: str) -> None:
+    for name in (one, other):
+        feed = Feed()
+        applier = feed.applier(maria, name)
+        assert applier.apply([feed.insert(Slot()).batch()]).offset == 1
+    assert set(Source.objects.using(maria).values_list("name", flat=True)) == {one, other}
+    assert Offset.objects.using(maria).count() == 2
+
+
+def test_two_streams_of_a_source_never_become_one(maria: str) -> None:
+    streams = ["main", "Main", "main "]
+    for stream in streams:
+        Feed().opened(maria, stream=stream)
+    assert set(Offset.objects.using(maria).values_list("stream", flat=True)) == set(streams)
+
+
+def test_each_text_of_our_own_tables_is_told_apart(maria: str) -> None:
+    """A table that is made later has to be as well."""
+    with connections[maria].cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, column_name, collation_name FROM information_schema.columns "
+            "WHERE table_schema = DATABASE() AND table_name LIKE 'sockstream%%' "
+            "AND collation_name NOT LIKE '%%\\_nopad\\_bin'"
+        )
+        assert cursor.fetchall() == ()
