@@ -149,6 +149,41 @@ def test_postgresql_will_not_now(setting: str, code: str, postgresql: str) -> No
     assert applier.apply([batch]).offset == 1
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("transaction_timeout = 300", "transaction timeout"),
+        ("statement_timeout = 300", "statement timeout"),
+    ],
+)
+def test_postgresql_ends_what_takes_too_long(setting: str, words: str, postgresql: str) -> None:
+    """Its own words are told, not those about the connection that is lost by it."""
+    feed = Feed()
+    with override_settings(SOCKSTREAM={"MODELS": ["zoo"], "ON_ERROR": "park"}):
+        applier = feed.applier(postgresql)
+    batch = feed.insert(row()).batch()
+    with connections[postgresql].cursor() as cursor:
+        cursor.execute(SLOW)
+        cursor.execute(f"SET {setting}")
+    try:
+        with pytest.raises(Retry) as failed:
+            applier.apply([batch])
+    finally:
+        connections[postgresql].close()
+        with connections[postgresql].cursor() as cursor:
+            cursor.execute("DROP FUNCTION slow() CASCADE")
+    assert failed.value.error.code == "retry"
+    assert words in failed.value.error.words
+    assert applier.apply([batch]).offset == 1
+
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(5); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE INSERT ON zoo_parameter FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+
+
 def test_postgresql_hangs_up(postgresql: str) -> None:
     feed = Feed()
     applier = feed.applier(postgresql)
