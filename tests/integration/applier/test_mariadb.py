@@ -13,9 +13,12 @@ from django.db import connections
 
 from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import HeldRow, Offset, Source
+from sockstream.wire.records import DELETE, INSERT, Layout
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
-from tests.zoo.models import Counter, Day, Parameter, Slot, Translation
+from tests.zoo.models import Author, Counter, Day, Essay, Parameter, Slot, Translation
+
+READERS = Layout("zoo.essay_readers", ("essay", "author"), ())
 
 
 @pytest.fixture
@@ -38,6 +41,24 @@ def test_a_row_may_have_any_key(maria: str) -> None:
     assert HeldRow.objects.using(maria).count() == 180
     assert applier.apply([feed.update(*texts).delete(*days).batch()]).offset == 300
     assert HeldRow.objects.using(maria).count() == 120
+
+
+def test_pairs_of_a_many_to_many_have_keys_of_any_bytes(maria: str) -> None:
+    feed = Feed()
+    authors = [Author(pkid=n + 1, name=f"author {n}") for n in range(40)]
+    essays = [Essay(title=f"essay {number}", author=authors[number]) for number in range(2)]
+    feed.insert(*authors, *essays)
+    pairs = [[essay.id.bytes, author.id.bytes] for essay in essays for author in authors]
+    for pair in pairs:
+        feed.raw(INSERT, READERS, pair)
+    applier = feed.applier(maria)
+    assert applier.apply([feed.batch()]).offset == 122
+    assert Essay.readers.through.objects.using(maria).count() == 80
+    for pair in pairs[::2]:
+        feed.raw(DELETE, READERS, pair)
+    applier.apply([feed.batch()])
+    assert Essay.readers.through.objects.using(maria).count() == 40
+    assert HeldRow.objects.using(maria).count() == 82
 
 
 def test_names_that_were_noted_as_native_uuids_stay(maria: str) -> None:
