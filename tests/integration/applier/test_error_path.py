@@ -16,6 +16,7 @@ from sockstream.receiver.models import Offset, Parked, State
 from sockstream.receiver.parked import retry
 from sockstream.rows import describe
 from sockstream.wire.records import BEGIN, DELETE, END, INSERT, LOAD, SAVE, UPDATE, Layout
+from tests.conftest import deferring
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.rivals.models import Flag, Runner, Souvenir
@@ -210,6 +211,7 @@ def souvenirs(central: str) -> Iterator[None]:
     Souvenir.objects.using(central).all().delete()
 
 
+@deferring
 @pytest.mark.usefixtures("souvenirs")
 @pytest.mark.parametrize("parks", [False, True])
 @pytest.mark.parametrize("beside", [0, 250])
@@ -248,6 +250,7 @@ def test_a_delete_that_central_s_own_table_forbids(beside: int, parks: bool, cen
     assert Runner.objects.using(central).exists()
 
 
+@deferring
 def test_a_delete_that_a_row_from_another_site_forbids(central: str) -> None:
     """Under a reference that is no primary key."""
     country = Country(code="xy")

@@ -29,6 +29,7 @@ from sockstream.receiver.applying.applier import Retry
 from sockstream.receiver.models import Offset, Parked
 from sockstream.receiver.signals import records_applied
 from sockstream.wire.records import INSERT, Layout
+from tests.conftest import on_centrals
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.integration.applier.parking import misfit, unmet
@@ -36,6 +37,9 @@ from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import connected, slot, slots
 from tests.unit.trust import Trust
 from tests.zoo.models import Branch, Category, Counter, Leaf, Slot, Tree
+
+# MariaDB's way looks first whose row is there, and stops for that before the value is refused.
+finds_late = on_centrals("central_sqlite", "central_pg")
 
 PARK = {"MODELS": ["polls", "zoo"], "ON_ERROR": "park"}
 
@@ -207,6 +211,7 @@ def test_what_concerns_the_whole_model_leaves_everything_parked(central: str) ->
     assert not Slot.objects.using(central).exists()
 
 
+@finds_late
 def test_circles_and_many_records_at_once(central: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sockstream.receiver.applying.parking.replaying.TOGETHER_BYTES", 500)
     tree = Tree(name="late")
