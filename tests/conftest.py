@@ -16,13 +16,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 django.setup()
 
 SITES = ("site_sqlite", "site_pg", "site_maria")
-CENTRALS = ("central_sqlite", "central_pg")
+CENTRALS = ("central_sqlite", "central_pg", "central_maria")
 PAIRS = {
     "sqlite-sqlite": Pair("site_sqlite", "central_sqlite"),
     "pg-pg": Pair("site_pg", "central_pg"),
     "sqlite-pg": Pair("site_sqlite", "central_pg"),
     "pg-sqlite": Pair("site_pg", "central_sqlite"),
     "maria-sqlite": Pair("site_maria", "central_sqlite"),
+    "maria-maria": Pair("site_maria", "central_maria"),
 }
 
 
