@@ -94,6 +94,7 @@ INSTALLED_APPS = [
     "tests.zoo_raw",
     "tests.heirs",
     "tests.rivals",
+    "tests.ledger",
     "sockstream.sender",
 ]
 if importlib.util.find_spec("sockstream.receiver.checks"):
@@ -108,6 +109,7 @@ MIGRATION_MODULES: dict[str, str | None] = {
     "zoo_pg": None,
     "heirs": None,
     "rivals": None,
+    "ledger": None,
 }
 
 SOCKSTREAM: dict[str, Any] = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}

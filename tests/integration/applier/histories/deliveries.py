@@ -1,0 +1,195 @@
+"""How batches may come to an applier, and what may happen on the way."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+from unittest import mock
+
+from django.db import OperationalError, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from hypothesis import strategies as st
+
+from sockstream.receiver.applying.applier import Applier, Retry
+from sockstream.wire.records import Batch
+from tests.integration.applier.feed import Feed
+
+ALL = 10_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happens: `give` this many batches, with a fault of some kind or without.
+
+    `back`: begin with as many batches that were given before. `fault`: see FAULTS; `after` counts
+    the statements that work before one fails.
+    """
+
+    give: int = ALL
+    back: int = 0
+    fault: str = ""
+    after: int = 0
+
+
+@dataclass
+class Delivery:
+    """Brings the batches of one stream to a database, step by step, and then the rest of them."""
+
+    batches: Sequence[Batch]
+    using: str
+    steps: Sequence[Step] = ()
+    rest: int = ALL
+    _next: int = 0
+    _open: bool = False
+    _applier: Applier = field(init=False)
+
+    def run(self) -> None:
+        """Deliver everything."""
+        self._connect()
+        for step in self.steps:
+            if self._next < len(self.batches) or step.fault in _SESSIONS:
+                self._take(step)
+        while self._next < len(self.batches):
+            self._give(self._next, self.rest)
+        self._applier.close()
+
+    def _take(self, step: Step) -> None:
+        if (ends := _SESSIONS.get(step.fault)) is not None:
+            ends(self)
+            self._connect()
+            return
+        first = max(self._next - step.back, 0)
+        if not step.fault:
+            self._give(first, step.give)
+            return
+        try:
+            with FAULTS[step.fault](self.using, step.after):
+                self._give(first, step.give)
+        except Retry:
+            connections[self.using].close()
+            if self._open:
+                self._connect()
+        else:
+            if step.fault == "cut off":
+                # Nothing was new, so that nobody has met it.
+                self.vanish()
+                self._connect()
+
+    def _connect(self) -> None:
+        """A new session: it goes on after the last record that was committed."""
+        feed = Feed()
+        if self.batches:
+            feed.seq, feed.digest = self.batches[-1].last_seq, self.batches[-1].digest_after
+        opened = feed.opened(self.using)
+        self._applier = Applier("site-a", opened.stream, opened.fence, using=self.using)
+        coming = (at for at, each in enumerate(self.batches) if each.last_seq > opened.offset)
+        self._next = next(coming, len(self.batches))
+        self._open = False
+
+    def _give(self, first: int, count: int) -> None:
+        end = max(self._next, min(first + count, len(self.batches)))
+        applied = self._applier.apply(self.batches[first:end])
+        self._next, self._open = end, applied.group_open
+
+    # How a session ends.
+
+    def leave(self) -> None:
+        """The link ends, and says so."""
+        self._applier.close()
+
+    def vanish(self) -> None:
+        """The process dies; its database hears of it."""
+        connection = connections[self.using]
+        if connection.connection is not None:
+            connection.connection.close()
+        del connections[self.using]
+
+
+_SESSIONS: dict[str, Callable[[Delivery], None]] = {
+    "leave": Delivery.leave,
+    "vanish": Delivery.vanish,
+}
+
+
+@contextmanager
+def _lost_commit(using: str, *, done: bool) -> Iterator[None]:
+    """The next COMMIT fails, after the database has done it, or before."""
+    connection = connections[using]
+    connection.ensure_connection()
+    commit = connection._commit  # type: ignore[attr-defined]
+
+    def lose() -> None:
+        if done:
+            commit()
+        _break(connection)
+
+    with mock.patch.object(connection, "_commit", lose):
+        yield
+
+
+@contextmanager
+def _cut_off(using: str) -> Iterator[None]:
+    """The connection ends between two transactions, or in one that is open."""
+    connection = connections[using]
+    connection.ensure_connection()
+    if connection.vendor == "sqlite":
+        with connection.execute_wrapper(_Failing(0)):
+            yield
+    else:
+        connection.connection.close()
+        yield
+
+
+def _break(connection: BaseDatabaseWrapper) -> NoReturn:
+    """The connection is lost; of SQLite, which has none, the disk fails."""
+    if connection.vendor == "sqlite":
+        connection.connection.rollback()
+        failed = sqlite3.OperationalError("disk I/O error")
+        failed.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise OperationalError(*failed.args) from failed
+    connection.connection.close()
+    raise OperationalError("the server closed the connection")
+
+
+@dataclass
+class _Failing:
+    """Lets some statements through; the next one fails, as if the database could not just now."""
+
+    left: int
+
+    def __call__(self, execute: Callable[..., Any], *args: Any) -> Any:
+        self.left -= 1
+        if self.left == -1:
+            raise OperationalError("the database is busy")
+        return execute(*args)
+
+
+FAULTS: dict[str, Callable[[str, int], AbstractContextManager[object]]] = {
+    "": lambda using, after: nullcontext(),
+    "commit lost": lambda using, after: _lost_commit(using, done=False),
+    "answer lost": lambda using, after: _lost_commit(using, done=True),
+    "cut off": lambda using, after: _cut_off(using),
+    "fails": lambda using, after: connections[using].execute_wrapper(_Failing(after)),
+}
+
+_STEPS = st.builds(
+    Step,
+    give=st.sampled_from([1, 2, 3, ALL]),
+    back=st.sampled_from([0, 0, 0, 1, 3]),
+    fault=st.sampled_from(["", "", "", *_SESSIONS, *FAULTS]),
+    after=st.integers(0, 30),
+)
+
+
+def deliveries(batches: Sequence[Batch], using: str) -> st.SearchStrategy[Delivery]:
+    """Any way in which these batches may come."""
+    return st.builds(
+        Delivery,
+        st.just(batches),
+        st.just(using),
+        st.lists(_STEPS, max_size=8),
+        st.sampled_from([1, 2, ALL]),
+    )
