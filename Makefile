@@ -13,10 +13,13 @@ SEED ?=
 # Wagtail brings thirty packages, which nothing else here should lean on.
 APP := $(VENV)-app
 SECONDS ?= 60
+# For `make lines`: how many sites upload a group of how many records.
+SITES ?= 40
+RECORDS ?= 200000
 # For `make histories`: how many histories each test tries on each database.
 EXAMPLES ?= 5000
 
-.PHONY: help demo test test-all test-others test-app faults histories fuzz check coverage bench clean
+.PHONY: help demo test test-all test-others test-app faults lines histories fuzz check coverage bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +29,7 @@ help:
 	@echo "make test-others  the unit tests on every other Python found here"
 	@echo "make test-app     Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
 	@echo "make faults       kills, cuts, dead lines and databases in trouble under load: MINUTES=30 SEED=..."
+	@echo "make lines        SITES=40 upload RECORDS=200000 each over lines that break every ten seconds"
 	@echo "make histories    any history of a site, delivered in any way, EXAMPLES=5000 on each database"
 	@echo "make check        formatting, lint, types, and the tests in Python's development mode"
 	@echo "make coverage     which lines and branches of sockstream/ the quick tests reach"
@@ -51,6 +55,9 @@ test-app:
 
 faults: $(VENV)/.test
 	@$(BIN)/python -m tests.faults --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+lines: $(VENV)/.test
+	@$(BIN)/python -m tests.faults.lines --sites $(SITES) --records $(RECORDS) $(ARGS)
 
 histories: $(VENV)/.test
 	@SOCKSTREAM_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/integration/applier/test_histories.py $(ARGS)

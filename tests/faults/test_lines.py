@@ -1,0 +1,24 @@
+"""A few sites upload over lines that break; `make lines` is the same with many, and for longer."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.faults.lines import ROOM, Upload
+from tests.unit.trust import Trust
+
+SITES, RECORDS = 4, 2_000
+EVERY = 1.0
+WITHIN = 60.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_uploads_get_through_lines_that_break(central: str, trust: Trust) -> None:
+    result = Upload(SITES, RECORDS, EVERY, WITHIN).run(central, trust)
+    sys.stdout.write(f"{result}\n")
+    assert result.arrived == SITES * RECORDS
+    assert result.rows
+    assert result.peak - result.before < ROOM
