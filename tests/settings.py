@@ -5,6 +5,7 @@ The servers' ports and the folder of the SQLite files come from the environment,
 databases. SOCKSTREAM_TEST_DEFAULT names the alias that `default` stands for in a child process
 (`site_pg`, say, for `python -m django oplog_send --settings tests.settings`). Without it,
 `default` is an empty database: code that forgets `using` fails instead of working by chance.
+SOCKSTREAM_TEST_CENTRAL_PORT is where central's PostgreSQL is if not on the server of the site's.
 SOCKSTREAM_TEST_SETTINGS holds more keys of SOCKSTREAM for a child process, as JSON, and
 SOCKSTREAM_TEST_PRAGMAS what it tells SQLite first. SOCKSTREAM_TEST_MYSQL names the driver of
 MariaDB: `pymysql`, or `mysqlclient` where that is installed. With SOCKSTREAM_TEST_PSYCOPG2, a
@@ -35,6 +36,7 @@ PORTS = {
     "postgresql": os.environ.get("SOCKSTREAM_TEST_POSTGRESQL", ""),
     "mysql": os.environ.get("SOCKSTREAM_TEST_MARIADB", ""),
 }
+CENTRAL_PORT = os.environ.get("SOCKSTREAM_TEST_CENTRAL_PORT", "")
 DEFAULT_HOME = os.environ.get("SOCKSTREAM_TEST_DEFAULT", "")
 WAL = "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"
 PRAGMAS = os.environ.get("SOCKSTREAM_TEST_PRAGMAS", WAL)
@@ -78,6 +80,9 @@ if find_mariadb():
         pymysql.install_as_MySQLdb()
     for name in ("site_maria", "central_maria"):
         DATABASES[name] = _server("mysql", name, "root", charset="utf8mb4")
+
+if CENTRAL_PORT:
+    DATABASES["central_pg"]["PORT"] = CENTRAL_PORT
 
 if DEFAULT_HOME:
     DATABASES["default"] = dict(DATABASES[DEFAULT_HOME])

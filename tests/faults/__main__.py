@@ -16,7 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tests.databases import Databases
     from tests.ends import Certificates
     from tests.faults.chapter import Result
+    from tests.faults.machine import Machine
 
 CHAPTER = 120.0
 """The longest chapter in seconds: what is compared at its end has to fit into memory."""
@@ -62,6 +63,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=2.0, help="on each database (default: 2)")
     parser.add_argument("--seed", type=int, help="repeats a run as far as a machine can")
     parser.add_argument("--database", choices=PAIRS, help="on this one alone")
+    parser.add_argument("--only", default="", help="faults whose name holds this")
     parser.add_argument("--json", metavar="FILE", help="keep the counts of each chapter there")
     return parser.parse_args(arguments)
 
@@ -69,6 +71,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run_all(options: argparse.Namespace, results: list[Result]) -> None:
     from tests.databases import Databases
     from tests.ends import Certificates
+    from tests.faults.machine import of_central
 
     seed = random.randrange(1 << 32) if options.seed is None else options.seed
     print(f"SEED={seed} MINUTES={options.minutes:g}", flush=True)
@@ -77,28 +80,35 @@ def _run_all(options: argparse.Namespace, results: list[Result]) -> None:
         certificates = Certificates.make(Path(folder))
         databases = stack.enter_context(closing(Databases()))
         for name in [options.database] if options.database else PAIRS:
-            _run_on(name, seed, options.minutes * 60, databases, certificates, results)
+            machine = stack.enter_context(of_central(name, databases))
+            run = Run(databases, certificates, machine, options.only, results)
+            _run_on(name, seed, options.minutes * 60, run)
 
 
-def _run_on(
-    name: str,
-    seed: int,
-    seconds: float,
-    databases: Databases,
-    certificates: Certificates,
-    results: list[Result],
-) -> None:
+@dataclass
+class Run:
+    """What the chapters on one database have in common."""
+
+    databases: Databases
+    certificates: Certificates
+    machine: Machine
+    only: str
+    results: list[Result]
+
+
+def _run_on(name: str, seed: int, seconds: float, run: Run) -> None:
     from tests.databases import Pair
     from tests.faults import chapter
-    from tests.faults.on_databases import left_out
+    from tests.faults.nemesis import left_out
 
-    for fault, reason in left_out(name).items():
+    for fault, reason in left_out(name, run.machine).items():
         print(f"{name}: without {fault!r}: {reason}")
     pair = Pair(*PAIRS[name])
     while seconds > 0:
-        databases.clean(pair.site, pair.central)
-        result = chapter.run(pair, certificates, seed, min(seconds, CHAPTER))
-        results.append(result)
+        run.databases.clean(pair.site, pair.central)
+        length = min(seconds, CHAPTER)
+        result = chapter.run(pair, run.certificates, seed, length, run.machine, run.only)
+        run.results.append(result)
         print(
             f"{name} seed {seed}: {result.transactions:,} transactions, "
             f"{result.records:,} records, {sum(result.faults.values())} faults",

@@ -8,7 +8,7 @@ missing, doubled or in another order shows.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -129,12 +129,12 @@ def ends_with_an_offset(alias: str) -> bool:
     return last is None or last[0] == "offset"
 
 
-def check(pair: Pair) -> int:
-    """Compare the journal with the site's oplog, which has to hold everything from 1 on.
+def check(pair: Pair, archive: Sequence[records.Batch] = ()) -> int:
+    """Compare the journal with the site's oplog; what it no longer holds is in `archive`.
 
     Returns how many transactions there were. Raises AssertionError.
     """
-    offset, ends = 0, _segments(pair.site)
+    offset, ends = 0, _segments(pair.site, archive)
     done = transactions(pair.central)
     for transaction in done:
         assert transaction.before == offset, f"from {transaction.before}, the offset being {offset}"
@@ -194,8 +194,10 @@ def _state(label: str, op: str, after: int | None) -> int | str | None:
     return after if VERSIONS[label] else "there"
 
 
-def _segments(site: str) -> Iterator[records.DecodedSegment]:
-    seq = 1
+def _segments(site: str, archive: Sequence[records.Batch]) -> Iterator[records.DecodedSegment]:
+    for batch in archive:
+        yield from records.segments(batch)
+    seq = archive[-1].last_seq + 1 if archive else 1
     while batches := oplog.read(seq, site, 10):
         for batch in batches:
             yield from records.segments(batch)

@@ -12,6 +12,7 @@ from tests.ends import Certificates, wait_until_applied
 from tests.faults import audit
 from tests.faults.checker import Reader, check_logs, check_whole
 from tests.faults.load import Writer, furnish
+from tests.faults.machine import NOTHING, Machine
 from tests.faults.nemesis import Nemesis
 from tests.faults.rig import Rig
 
@@ -39,19 +40,26 @@ class Result:
     restarts: dict[str, int]
 
 
-def run(pair: Pair, certificates: Certificates, seed: int, seconds: float) -> Result:
+def run(
+    pair: Pair,
+    certificates: Certificates,
+    seed: int,
+    seconds: float,
+    machine: Machine = NOTHING,
+    only: str = "",
+) -> Result:
     """Write, inject faults for so long, let everything arrive, end both ends, and compare.
 
-    The databases have to be empty. Raises AssertionError, with the faults as its note, if anything
-    is not as it has to be.
+    The databases have to be empty. `only`: what a fault's name has to hold. Raises
+    AssertionError, with the faults as its note, if anything is not as it has to be.
     """
     begun = time.monotonic()
     furnish(pair.site, WRITERS)
     with ExitStack() as stack:
         stack.enter_context(audit.auditing(pair.central))
-        rig = stack.enter_context(Rig(pair, certificates, seed))
+        rig = stack.enter_context(Rig(pair, certificates, seed, machine))
         reader = Reader(pair)
-        nemesis = Nemesis(rig, seed, reader.check_so_far)
+        nemesis = Nemesis(rig, seed, reader.check_so_far, only)
         try:
             wait_until_applied(pair, *rig.ends)
             reader.start()
@@ -59,7 +67,7 @@ def run(pair: Pair, certificates: Certificates, seed: int, seconds: float) -> Re
             writers = _written_under(nemesis, pair, seed, seconds)
             wait_until_applied(pair, *rig.ends, within=DRAINED_WITHIN)
             reader.end()
-            applied = audit.check(pair)
+            applied = audit.check(pair, rig.archive)
             rig.finish()
             records = check_whole(pair, writers)
             reader.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.models import Count, Sum
 
 from demo.compare import compare
@@ -42,9 +42,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         try:
             while not self._ended.wait(LOOK_EVERY):
-                self._look_at_acks()
-                self._look_at_rows()
-                self.looks += 1
+                self._look()
             self._looked_to_the_end = True
         finally:
             for alias in (self.pair.site, self.pair.central):
@@ -64,6 +62,16 @@ class Reader(threading.Thread):
         self.check_so_far()
         assert self.looks
         assert self._looked_to_the_end, "the reader of central died"
+
+    def _look(self) -> None:
+        try:
+            self._look_at_acks()
+            self._look_at_rows()
+        except OperationalError:
+            # Central's server may be down; whether it may, the nemesis knows.
+            connections[self.alias].close()
+        else:
+            self.looks += 1
 
     def _look_at_acks(self) -> None:
         acked = Stream.objects.using(self.pair.site).get().acked_seq

@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 
-from tests.faults import on_databases, on_links, on_processes
+from tests.faults import on_databases, on_links, on_machines, on_processes, on_stores
 from tests.faults.fault import FAULTS, Fault, Lane
+from tests.faults.machine import NOTHING, Machine
 from tests.faults.rig import Rig
 
 AT_ONCE = ((1, 50), (2, 35), (3, 15))
@@ -24,7 +25,7 @@ LEAVES_WITHIN = 60.0
 TAKEN_WITHIN = 90.0
 RECOVERS_WITHIN = 90.0
 # Registered by being imported.
-KINDS = (on_databases, on_links, on_processes)
+KINDS = (on_databases, on_links, on_machines, on_processes, on_stores)
 
 
 @dataclass
@@ -43,8 +44,11 @@ class Nemesis:
     `recoveries` is, for each round, after how many seconds records moved again, and its faults.
     """
 
-    def __init__(self, rig: Rig, seed: int, check: Callable[[], None]) -> None:
-        """`check` is called after each round, and raises AssertionError if something is wrong."""
+    def __init__(self, rig: Rig, seed: int, check: Callable[[], None], only: str = "") -> None:
+        """`check` is called after each round, and raises AssertionError if something is wrong.
+
+        `only`: what a fault's name has to hold to be drawn.
+        """
         self.rig = rig
         self._check = check
         self.counts: Counter[str] = Counter()
@@ -53,7 +57,8 @@ class Nemesis:
         self._seed = seed
         self._draw = Random(f"{seed}/nemesis")
         self._deck: list[Fault] = []
-        self._kinds = possible(rig.vendor)
+        drawn = possible(rig.vendor, rig.machine)
+        self._kinds = [fault for fault in drawn if only in fault.name]
         self._begun = time.monotonic()
 
     def run(self, seconds: float) -> None:
@@ -129,7 +134,12 @@ class Nemesis:
         self.journal.append(f"{time.monotonic() - self._begun:7.2f} s  {words}")
 
 
-def possible(vendor: str) -> list[Fault]:
-    """The faults that this machine can bring about with central on this database."""
-    without = on_databases.left_out(vendor)
+def possible(vendor: str, machine: Machine = NOTHING) -> list[Fault]:
+    """The faults that can be brought about here, with central on this database."""
+    without = left_out(vendor, machine)
     return [fault for fault in FAULTS if fault.vendor in {"", vendor} and fault.name not in without]
+
+
+def left_out(vendor: str, machine: Machine = NOTHING) -> dict[str, str]:
+    """The names of the others, with the reason."""
+    return on_databases.left_out(vendor) | machine.left_out(vendor)

@@ -102,7 +102,7 @@ def another_writer(rig: Rig, draw: Random) -> Iterator[None]:
 @contextmanager
 def files_read_only(rig: Rig, draw: Random) -> Iterator[None]:
     """What opened them before may still write, so the receiver begins anew."""
-    path = Path(connections[rig.pair.central].settings_dict["NAME"])
+    path = Path(connections[rig.pair.central].settings_dict["NAME"]).resolve()
     with ExitStack() as stack:
         for file in path.parent.glob(f"{path.name}*"):
             stack.callback(file.chmod, file.stat().st_mode)

@@ -13,11 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from django.db import connections
 
+from sockstream.sender import oplog
+from sockstream.wire.records import Batch
 from tests.databases import Pair
 from tests.ends import (
     POLL,
@@ -28,6 +31,8 @@ from tests.ends import (
     SnapshotProcess,
     position,
 )
+from tests.faults.answers import Answers
+from tests.faults.machine import NOTHING, PORT_OF_CENTRAL, Machine
 from tests.faults.proxy import Address, Proxy
 from tests.servers import HOST
 
@@ -38,6 +43,7 @@ TIMES = {"HEARTBEAT": HEARTBEAT, "HANDSHAKE_TIMEOUT": 3.0, "CONNECT_TIMEOUT": 3.
 BATCH_RECORDS = 20
 # What waits for a lock on SQLite gives up, rather than that nothing ever fails.
 SQLITE_WAIT_MS = 300
+_AT_ONCE = 100
 LOCKED_OUT = "Another oplog_send runs"
 SNAPSHOT_RUNS = "Another oplog_snapshot runs"
 WITHOUT_POWERS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
@@ -48,13 +54,18 @@ class Rig:
     """Runs both ends as long as it is entered.
 
     `down` are the ends that a fault has ended and will start again, `leaving` those that were sent
-    SIGTERM, `snapshots` what has to come to its end. `excused` holds the parts of an end's last
-    words with which it may end by itself now. `counts` says how often the supervisor had to start
-    what.
+    SIGTERM, `snapshots` what has to come to its end. `archive` is what was pruned. `excused` holds
+    the parts of an end's last words with which it may end by itself now. `counts` says how often
+    the supervisor had to start what.
     """
 
-    def __init__(self, pair: Pair, certificates: Certificates, seed: int) -> None:
+    def __init__(
+        self, pair: Pair, certificates: Certificates, seed: int, machine: Machine = NOTHING
+    ) -> None:
         self.pair = pair
+        self.certificates = certificates
+        self.machine = machine
+        self.archive: list[Batch] = []
         self.vendor = connections[pair.central].vendor
         self.down: set[End] = set()
         self.leaving: set[End] = set()
@@ -62,13 +73,15 @@ class Rig:
         self.excused: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.retired: list[End] = []
-        self._certificates = certificates
         self._seed = seed
         self._stack = ExitStack()
+        self.answers = self._answers() if self.vendor == "postgresql" else None
         self.receivers = [self._receiver() for _ in range(2)]
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            if self.answers is not None:
+                stack.enter_context(self.answers)
             for receiver in self.receivers:
                 stack.enter_context(receiver)
             target = address_of(self.receivers[0])
@@ -116,7 +129,7 @@ class Rig:
         name = {"PGAPPNAME": "sender"}
         return SenderProcess(
             self.pair.site,
-            self._certificates,
+            self.certificates,
             self.proxy.address,
             settings=settings,
             environment=name,
@@ -125,7 +138,7 @@ class Rig:
     def take_snapshot(self) -> SnapshotProcess:
         """Start an oplog_snapshot; another one takes its place until one came to its end."""
         process = SnapshotProcess(
-            self.pair.site, self._certificates, settings={"BATCH_RECORDS": BATCH_RECORDS}
+            self.pair.site, self.certificates, settings={"BATCH_RECORDS": BATCH_RECORDS}
         )
         self.keep(process)
         self.snapshots.add(process)
@@ -141,11 +154,25 @@ class Rig:
         self.retired.append(self.sender)
         self.sender = sender
 
+    def prune(self) -> None:
+        """Remove all that is acked from the oplog; `archive` keeps it for the comparison."""
+        seq = self.archive[-1].last_seq + 1 if self.archive else 1
+        while batches := oplog.read(seq, self.pair.site, _AT_ONCE, unfinished=True):
+            self.archive += batches
+            seq = batches[-1].last_seq + 1
+        oplog.prune(self.pair.site, timedelta())
+
+    def _answers(self) -> Answers:
+        database = connections[self.pair.central].settings_dict
+        return Answers(lambda: int(database["PORT"]))
+
     def _receiver(self) -> ReceiverProcess:
         pragmas = f"PRAGMA journal_mode = WAL; PRAGMA busy_timeout = {SQLITE_WAIT_MS}"
         environment = {"PGAPPNAME": "receiver", "SOCKSTREAM_TEST_PRAGMAS": pragmas}
+        if self.answers is not None:
+            environment[PORT_OF_CENTRAL] = str(self.answers.port)
         receiver = ReceiverProcess(
-            self.pair.central, self._certificates, settings=TIMES, environment=environment
+            self.pair.central, self.certificates, settings=TIMES, environment=environment
         )
         if may_overrule_modes() and can_give_powers_up():
             receiver.launcher = WITHOUT_POWERS

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
-import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,6 +16,7 @@ from django.db import connections
 from sockstream.receiver.models import Offset
 from tests.databases import Databases
 from tests.ends import Certificates, ReceiverProcess, SenderProcess, wait_until
+from tests.faults.disk import REFUSED, Disk, mounted
 from tests.integration.receiver.process import receiver, site_of
 from tests.integration.receiver.site import Acked, Oplog, connected, slots
 from tests.servers import serving_account
@@ -30,52 +28,20 @@ ROWS, MANY = 20, 3_000
 CAPTURE = "sockstream_sender_capture"
 
 
-class Disk:
-    """A file system of SIZE in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._filler = folder / "filler"
-
-    def fill(self) -> None:
-        """Leave no room, not for one byte."""
-        with self._filler.open("wb", buffering=0) as file:
-            for size in (1 << 16, 1 << 12, 1):
-                try:
-                    while file.write(b"x" * size):
-                        pass
-                except OSError:
-                    continue
-
-    def make_room(self) -> None:
-        self._filler.unlink()
-
-    def copy(self, alias: str) -> Path:
-        """A copy of an SQLite database, as the same alias of a process that has this folder."""
-        path = self.folder / f"{alias}.sqlite3"
-        with connections[alias].cursor() as cursor:
-            cursor.execute("VACUUM INTO %s", [str(path)])
-        return path
-
-
 @pytest.fixture
 def disk() -> Iterator[Disk]:
-    folder = Path(tempfile.mkdtemp(prefix="sockstream-disk-"))
-    mounted = os.geteuid() == 0 and not _run(
-        "mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", folder
-    )
-    try:
-        if not mounted:
-            pytest.skip("only root may mount a small file system to fill, and not everywhere")
-        yield Disk(folder)
-    finally:
-        if mounted:
-            assert _run("umount", "--lazy", folder) == 0
-        shutil.rmtree(folder)
+    with mounted(SIZE) as found:
+        if found is None:
+            pytest.skip(REFUSED)
+        yield found
 
 
-def _run(*command: str | Path) -> int:
-    return subprocess.run(command, check=False, capture_output=True).returncode
+def copy(disk: Disk, alias: str) -> Path:
+    """A copy of an SQLite database, as the same alias of a process that has this folder."""
+    path = disk.folder / f"{alias}.sqlite3"
+    with connections[alias].cursor() as cursor:
+        cursor.execute("VACUUM INTO %s", [str(path)])
+    return path
 
 
 def folder_of(disk: Disk) -> dict[str, str]:
@@ -85,7 +51,7 @@ def folder_of(disk: Disk) -> dict[str, str]:
 def test_central_on_sqlite(databases: Databases, trust: Trust, disk: Disk) -> None:
     """Nothing is acked while it is full; the link is kept, and it goes on when there is room."""
     databases.clean("central_sqlite")
-    path = disk.copy("central_sqlite")
+    path = copy(disk, "central_sqlite")
     central = receiver("central_sqlite", trust)
     central._environment |= folder_of(disk)
     with central:
@@ -146,7 +112,7 @@ def is_full_for_a_while(central: ReceiverProcess, trust: Trust, disk: Disk) -> N
 def test_a_site(databases: Databases, certificates: Certificates, disk: Disk) -> None:
     """The application's transaction fails as a whole; the sender waits, and goes on."""
     databases.clean("site_sqlite", "central_sqlite")
-    path = disk.copy("site_sqlite")
+    path = copy(disk, "site_sqlite")
     with (
         closing(sqlite3.connect(path, isolation_level=None)) as application,
         ReceiverProcess("central_sqlite", certificates) as central,

@@ -12,8 +12,7 @@ from tests.databases import Pair
 from tests.ends import Certificates
 from tests.faults import chapter
 from tests.faults.fault import FAULTS
-from tests.faults.nemesis import possible
-from tests.faults.on_databases import left_out
+from tests.faults.nemesis import left_out, possible
 from tests.faults.test_kills import PAIRED, PAIRED_IDS
 
 SECONDS = 8.0
