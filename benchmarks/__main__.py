@@ -1,10 +1,12 @@
 """`make bench`: every measurement and every peer, one after the other, and the goals beside them.
 
-    python -m benchmarks [--short] [--runs 3] [--most 10000000] [--only NAME ...] [--keep]
+    python -m benchmarks [--short] [--runs 3] [--most 10000000] [--only NAME ...]
+        [--before CHECKOUT] [--keep]
 
 Each is a program of its own, so that none warms the others up; what it prints is shown. At the end
 comes a table with a line a goal. `--keep` writes it into docs/benchmarks.md, with a picture. What
-`--only` leaves out is taken from the last run in this folder, and the table says so.
+`--only` leaves out is taken from the last run in this folder, and the table says so. `--before`
+runs the drains with another checkout's sockstream too, just before ours, for ratios of one run.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.goals import Found, Line, lines
+from benchmarks.checkouts import overlay
+from benchmarks.goals import BEFORE, Found, Line, lines
 from benchmarks.plot import draw
 from benchmarks.results import Results
 
@@ -41,6 +44,7 @@ BACKLOGS = (10_000, 100_000, 1_000_000, 10_000_000)
 OURS = {
     "capture_cost": ["--saves", "600"],
     "drain": ["--records", "20000", "--runs", "1", "--sample", "2000"],
+    "long_drain": ["--records", "20000", "--runs", "1"],
     "latency": ["--seconds", "2"],
     "wire_bytes": ["--rounds", "5"],
     "idle_links": ["--links", "300", "--seconds", "15"],
@@ -49,6 +53,8 @@ OURS = {
     "levels": ["--records", "1000", "10000", "--models", "1", "20"],
 }
 """Our programs, and their options for a short run."""
+DRAINS = ("drain", "long_drain")
+"""Those that `--before` runs in another checkout as well."""
 BOTH = ("sqlite", "postgresql")
 PEERS = {
     "file_way": BOTH,
@@ -65,20 +71,23 @@ SIZES = {"logical_replication": FAST, "by_hand": FAST}
 SHORT = 2_000
 HOW = (
     "One workload for all: questions and choices with UUID keys, 80 % inserts, 15 % updates, 5 %",
-    "deletes, from a fixed seed, into tables that have rows before. All runs on one machine,",
+    "deletes, from a fixed seed, into tables that have rows before. Long transactions are a second",
+    "one: 3,850 records each, of rows with 16 columns, with bulk updates, unique values that change",
+    "places, and changed keys (`benchmarks/long/workload.py`). All runs on one machine,",
     "both ends, their databases and the peers; commits at central are on the disk. The programs in",
     "`benchmarks/` say at their top what each measures. Machines differ: compare the ratios.",
 )
 
 
-def ours(name: str, options: Sequence[str], folder: Path) -> Any:
-    """The result of one of our programs; None if it failed, for which it has said why.
+def ours(name: str, options: Sequence[str], folder: Path, root: Path = ROOT) -> Any:
+    """The result of one of our programs, run in `root`; None if it failed, and has said why.
 
     Exit code 1 may also say that it misses a goal of its own.
     """
     path = folder / f"{name}.json"
+    path.unlink(missing_ok=True)
     command = [sys.executable, "-m", f"benchmarks.{name}", *options, "--json", str(path)]
-    subprocess.run(command, cwd=ROOT, check=False)
+    subprocess.run(command, cwd=root, check=False)
     if not path.exists():
         print(f"{name} FAILED: its goals are not measured", flush=True)
         return None
@@ -178,6 +187,7 @@ def main() -> int:
     )
     parser.add_argument("--most", type=int, default=10_000_000, help="records of a backlog")
     parser.add_argument("--only", nargs="+", choices=[*OURS, *PEERS], help="these alone")
+    parser.add_argument("--before", type=Path, help="a checkout whose drains are measured too")
     parser.add_argument("--keep", action="store_true", help="write docs/benchmarks.md")
     options = parser.parse_args()
     wanted = options.only or [*OURS, *PEERS]
@@ -197,10 +207,20 @@ def main() -> int:
             print(f"\n{name}", flush=True)
             longer = {
                 "drain": ["--runs", str(options.runs)],
+                "long_drain": ["--runs", str(options.runs)],
                 "levels": ["--records", *(str(size) for size in BACKLOGS if size <= options.most)],
             }.get(name, [])
-            results.put(name, ours(name, OURS[name] if options.short else longer, folder))
-        own, older = results.get(OURS), results.older([*PEERS, *OURS])
+            chosen = OURS[name] if options.short else longer
+            if options.before and name in DRAINS:
+                other = folder / f"before-{name}"
+                other.mkdir()
+                root = overlay(options.before, other)
+                print(f"in {options.before}:", flush=True)
+                results.put(BEFORE + name, ours(name, chosen, folder, root))
+                print("here:", flush=True)
+            results.put(name, ours(name, chosen, folder))
+        measured = [*OURS, *(BEFORE + name for name in DRAINS if options.before)]
+        own, older = results.get(measured), results.older([*PEERS, *measured])
         peers = [line for found in results.get(PEERS).values() for line in found]
     judged = list(lines(Found(own, peers)))
     show(judged, older)

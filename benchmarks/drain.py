@@ -33,7 +33,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+# Not resolved: in an overlay (see benchmarks.checkouts) the rest lies beside the link.
+ROOT = Path(__file__).parent.parent
 sys.path[0] = str(ROOT)
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
+BEFORE = "before_"
+"""Begins the names of what was measured in another checkout."""
+PAIRS = ("sqlite-sqlite", "pg-pg", "sqlite-pg")
 NOT_YET = "not measured yet"
 CENTRALS = {"sqlite": "sqlite", "pg": "postgresql"}
 LIMITS = {"sqlite": "by hand: executemany", "postgresql": "by hand: COPY"}
@@ -56,9 +59,9 @@ class Found:
         self.ours = ours
         self.peers = peers
 
-    def drain(self, pair: str) -> float | None:
-        """Our records a second, end to end; None if that was not measured."""
-        rate: float | None = self.ours.get("drain", {}).get(pair, {}).get("rate")
+    def drain(self, pair: str, name: str = "drain") -> float | None:
+        """Our records a second, end to end, by that program; None if that was not measured."""
+        rate: float | None = self.ours.get(name, {}).get(pair, {}).get("rate")
         return rate
 
     def rate(self, peer: str, central: str) -> float | None:
@@ -96,6 +99,7 @@ class Found:
 def lines(found: Found) -> Iterator[Line]:
     """Every goal, in the order of the table."""
     yield from _drains(found)
+    yield from _long_drains(found)
     yield from _latencies(found)
     for scene, ratios in found.ours.get("capture_cost", {}).items():
         for what, most in (("create", 1.15), ("update", 1.15), ("bulk", 1.3)):
@@ -140,6 +144,25 @@ def _drains(found: Found) -> Iterator[Line]:
             yield _ratio(found, f"drain of {pair} to {peer}", pair, peer, central, least)
     peer = "PostgreSQL's logical replication"
     yield _ratio(found, f"drain of pg-pg to {peer}", "pg-pg", peer, "postgresql", 0.5)
+
+
+def _long_drains(found: Found) -> Iterator[Line]:
+    for pair in PAIRS:
+        short, long = found.drain(pair), found.drain(pair, "long_drain")
+        yield _times(f"drain of {pair}, long transactions to short ones", long, short, 0.5)
+    for name, words in (("drain", "short"), ("long_drain", "long")):
+        for pair in PAIRS:
+            before, now = found.drain(pair, BEFORE + name), found.drain(pair, name)
+            if before is not None:
+                yield _times(f"drain of {pair}, {words} transactions to before", now, before, 0.9)
+
+
+def _times(what: str, ours: float | None, theirs: float | None, least: float) -> Line:
+    wanted = f"at least {least:g} x"
+    if ours is None or theirs is None:
+        return Line(what, wanted, NOT_YET)
+    measured = f"{ours / theirs:.2f} x ({ours:,.0f} to {theirs:,.0f} a second)"
+    return Line(what, wanted, measured, ours / theirs >= least)
 
 
 def _ratio(found: Found, what: str, pair: str, peer: str, central: str, least: float) -> Line:

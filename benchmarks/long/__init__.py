@@ -1,0 +1,1 @@
+"""An app whose site writes wide rows in long transactions; see `workload`."""
