@@ -72,8 +72,8 @@ SHORT = 2_000
 HOW = (
     "One workload for all: questions and choices with UUID keys, 80 % inserts, 15 % updates, 5 %",
     "deletes, from a fixed seed, into tables that have rows before. Long transactions are a second",
-    "one: 3,850 records each, of rows with 16 columns, with bulk updates, unique values that change",
-    "places, and changed keys (`benchmarks/long/workload.py`). All runs on one machine,",
+    "one: 3,850 records each, of rows with 16 columns, with bulk updates, unique values that",
+    "change places, and changed keys (`benchmarks/long/workload.py`). All runs on one machine,",
     "both ends, their databases and the peers; commits at central are on the disk. The programs in",
     "`benchmarks/` say at their top what each measures. Machines differ: compare the ratios.",
 )

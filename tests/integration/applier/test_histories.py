@@ -10,13 +10,12 @@ from django.test import override_settings
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from sockstream.receiver.models import Offset, Parked, Promised, State
+from sockstream.receiver.models import Offset, Parked, Reserved, Staged, State
 from sockstream.wire.records import Batch
 from tests.databases import Databases
 from tests.integration.applier.histories.central import Central
 from tests.integration.applier.histories.deliveries import Delivery, deliveries
 from tests.integration.applier.histories.history import (
-    PLAIN,
     History,
     histories,
     in_batches,
@@ -43,7 +42,7 @@ pytestmark = pytest.mark.timeout(60 + 10 * EXAMPLES)
 
 
 @any_history
-@given(data=st.data(), history=histories(scenes=PLAIN))
+@given(data=st.data(), history=histories())
 def test_any_history_in_any_pieces(
     central: str, databases: Databases, history: History, data: st.DataObject
 ) -> None:
@@ -53,7 +52,7 @@ def test_any_history_in_any_pieces(
 
 
 @any_history
-@given(history=histories(scenes=PLAIN))
+@given(history=histories())
 def test_any_history_at_once(central: str, databases: Databases, history: History) -> None:
     check(history, Delivery(uncut(history), central), databases)
 
@@ -74,4 +73,5 @@ def check_the_end(using: str, batches: Sequence[Batch]) -> None:
     assert row.state != State.STOPPED
     assert (row.inserts_met, row.updates_missed, row.deletes_missed) == (0, 0, 0)
     assert not Parked.objects.using(using).exists()
-    assert not Promised.objects.using(using).exists()
+    assert not Reserved.objects.using(using).exists()
+    assert not Staged.objects.using(using).exists()

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -31,6 +32,10 @@ def listener(hear: Callable[..., None]) -> Iterator[None]:
         yield
     finally:
         records_applied.disconnect(hear)
+
+
+def has_all_acked(site: Site) -> bool:
+    return site.acked == site.oplog.seq
 
 
 def test_a_site_s_records_arrive(central: str, trust: Trust) -> None:
@@ -187,7 +192,7 @@ def test_a_turn_of_slow_records_is_shorter_while_others_wait(
         wait_until(lambda: time.monotonic() > begun + 1.5, "the first turn is a slow one", 20)
         go_on.set()
         for site in (one, two):
-            site.run(lambda site=site: site.acked == site.oplog.seq, "acked")
+            site.run(partial(has_all_acked, site), "acked")
     assert sizes["one"][:2] == [500, 500]
     assert max(sizes["two"]) > 500
 

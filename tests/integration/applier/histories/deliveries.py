@@ -43,7 +43,6 @@ class Delivery:
     steps: Sequence[Step] = ()
     rest: int = ALL
     _next: int = 0
-    _open: bool = False
     _applier: Applier = field(init=False)
 
     def run(self) -> None:
@@ -54,7 +53,7 @@ class Delivery:
                 self._take(step)
         while self._next < len(self.batches):
             self._give(self._next, self.rest)
-        self._applier.close()
+        connections[self.using].close()
 
     def _take(self, step: Step) -> None:
         if (ends := _SESSIONS.get(step.fault)) is not None:
@@ -69,9 +68,8 @@ class Delivery:
             with FAULTS[step.fault](self.using, step.after):
                 self._give(first, step.give)
         except Retry:
+            # The same batches come again, to the same applier.
             connections[self.using].close()
-            if self._open:
-                self._connect()
         else:
             if step.fault == "cut off":
                 # Nothing was new, so that nobody has met it.
@@ -87,18 +85,17 @@ class Delivery:
         self._applier = Applier("site-a", opened.stream, opened.fence, using=self.using)
         coming = (at for at, each in enumerate(self.batches) if each.last_seq > opened.offset)
         self._next = next(coming, len(self.batches))
-        self._open = False
 
     def _give(self, first: int, count: int) -> None:
         end = max(self._next, min(first + count, len(self.batches)))
-        applied = self._applier.apply(self.batches[first:end])
-        self._next, self._open = end, applied.group_open
+        self._applier.apply(self.batches[first:end])
+        self._next = end
 
     # How a session ends.
 
     def leave(self) -> None:
         """The link ends, and says so."""
-        self._applier.close()
+        connections[self.using].close()
 
     def vanish(self) -> None:
         """The process dies; its database hears of it."""

@@ -22,7 +22,7 @@ def _tell_names_apart(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("sockstream_receiver", "0011_central"),
+        ("sockstream_receiver", "0012_staged"),
     ]
 
     operations = [
