@@ -15,7 +15,7 @@ from django.db import connections, transaction
 
 from sockstream import tls
 from sockstream.receiver.applying import progress
-from sockstream.receiver.models import Offset, Source
+from sockstream.receiver.models import Offset, Source, Staged
 from sockstream.receiver.streams import registry
 from sockstream.receiver.streams.names import Name
 from sockstream.wire.errors import WireError
@@ -141,6 +141,21 @@ def test_a_group_that_is_being_applied_is_not_committed(databases: Databases, tr
         running.stop()
     row = Offset.objects.using(using).get()
     assert (row.seq, Slot.objects.using(using).count()) == (0, 0)
+
+
+def test_a_group_that_does_not_end(central: str, trust: Trust) -> None:
+    """No transaction waits for the rest of it, so that the command need not wait either."""
+    with Central(central, trust, **SLOWLY) as running, connected(running.site()) as site:
+        site.oplog.add(slots(2), goes_on=True)
+        site.fill()
+        staged = Staged.objects.using(central)
+        site.run(staged.exists, "staged", fill=False)
+        begun = time.monotonic()
+        done = disable(central)
+        assert done - begun < AT_ONCE
+        assert code_of(site) == "source-disabled"
+        assert time.monotonic() - done < AT_ONCE
+    assert not Slot.objects.using(central).exists()
 
 
 def test_a_hello_that_waits_for_its_stream_holds_nobody_up(databases: Databases) -> None:

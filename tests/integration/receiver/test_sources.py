@@ -14,9 +14,9 @@ from django.db import connections, transaction
 
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.receiver import status
-from sockstream.receiver.applying.applier import Fenced
+from sockstream.receiver.applying.applier import Applier, Fenced
 from sockstream.receiver.applying.faults import Stopped
-from sockstream.receiver.models import HeldRow, Holding, Offset, Owner, Parked, Source
+from sockstream.receiver.models import HeldRow, Holding, Offset, Owner, Parked, Source, Staged
 from sockstream.receiver.patience import patiently
 from sockstream.receiver.streams import registry
 from sockstream.receiver.streams.names import Name
@@ -202,6 +202,29 @@ def test_central_s_own_rows_are_handed_over(central: str, feed: Feed) -> None:
     assert Slot.objects.using(central).get(id=own.id).name == "of site-b"
     with pytest.raises(CommandError, match=r"does not take records of zoo\.nothing"):
         run(central, "adopt", "site-b", "zoo.slot", "zoo.nothing")
+
+
+def test_what_is_staged_goes_with_the_position(central: str, feed: Feed) -> None:
+    """The same history may come again from its first record."""
+    applier = feed.applier(central)
+    applier.apply([feed.insert(Slot(name="half")).batch(open=True)])
+    assert Staged.objects.using(central).count() == 1
+    run(central, "adopt", "site-a")
+    opened = feed.opened(central)
+    assert (opened.offset, opened.staged_seq) == (0, 0)
+    assert not Staged.objects.using(central).exists()
+    again = Applier("site-a", "default", opened.fence, using=central)
+    again.apply(feed.sent)
+    assert again.apply([feed.insert(Slot(name="rest")).batch()]).offset == feed.seq
+
+
+def test_what_is_staged_follows_the_name_or_is_forgotten(central: str, feed: Feed) -> None:
+    applier = feed.applier(central)
+    applier.apply([feed.insert(Slot(name="half")).batch(open=True)])
+    run(central, "rename", "site-a", "harbour")
+    assert feed.opened(central, "harbour", epoch=EPOCH).staged_seq == feed.seq
+    run(central, "forget", "harbour", "--yes")
+    assert not Staged.objects.using(central).exists()
 
 
 def test_what_is_forgotten(central: str, feed: Feed) -> None:
