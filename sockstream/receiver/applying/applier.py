@@ -149,7 +149,6 @@ class Applier:
                 yield
         except BaseException:
             self._writer.forget()
-            self._staged = None
             raise
         self._writer.committed()
 

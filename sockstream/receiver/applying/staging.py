@@ -126,10 +126,13 @@ def _cut_back(row: Offset, seq: int, using: str) -> None:
     _note(row, using, last, size, min(row.staged_tried, last.last_seq) if last else 0)
 
 
-def keep_only(row: Offset, epoch: bytes, seq: int, using: str) -> None:
-    """The stream is opened: drop what is staged of another epoch, and what is applied."""
-    if row.staged_seq and (bytes(row.staged_epoch) != epoch or row.staged_seq <= seq):
-        drop(row, using)
+def end_of(row: Offset, epoch: bytes, seq: int) -> tuple[int, bytes]:
+    """The number and the digest at the end of what is staged after record `seq` of an epoch; 0 if
+    there is nothing.
+    """
+    if row.staged_seq > seq and bytes(row.staged_epoch) == epoch:
+        return row.staged_seq, bytes(row.staged_digest)
+    return 0, ZERO
 
 
 def drop(row: Offset, using: str) -> None:

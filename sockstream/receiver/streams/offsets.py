@@ -74,6 +74,8 @@ def open_stream(source: str, hello: Hello, *, using: str, schema: bytes = b"") -
         else:
             outcome = opened
         row.save(using=using)
+        if isinstance(outcome, Opened) and row.staged_seq != outcome.staged_seq:
+            staging.drop(row, using)  # of another epoch, or applied
     if isinstance(outcome, WireError):
         raise outcome
     return outcome
@@ -138,7 +140,7 @@ def _admit(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
     _look_for_loops(row, hello, using)
     _look_for_clones(row, hello)
     _look_for_other_names(row, hello, using)
-    return _take_over(row, hello, schema, using)
+    return _take_over(row, hello, schema)
 
 
 def _look_for_clones(row: Offset, hello: Hello) -> None:
@@ -186,7 +188,7 @@ def _look_for_other_names(row: Offset, hello: Hello, using: str) -> None:
         raise mistaken(row, other) if known else renamed(row, other)
 
 
-def _take_over(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
+def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
     known = Position(bytes(row.epoch), row.seq, bytes(row.digest)) if row.epoch else None
     judgement = handshake.judge_hello(
         hello,
@@ -199,7 +201,7 @@ def _take_over(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
     )
     # The rest of the position stays that of what is applied, until something of the epoch is.
     row.pending_epoch = b"" if hello.epoch == bytes(row.epoch) else hello.epoch
-    staging.keep_only(row, hello.epoch, judgement.offset, using)
+    staged_seq, staged_digest = staging.end_of(row, hello.epoch, judgement.offset)
     row.session = judgement.session
     row.confirmed = False
     row.fence = secrets.randbelow((1 << 63) - 1) + 1
@@ -212,8 +214,8 @@ def _take_over(row: Offset, hello: Hello, schema: bytes, using: str) -> Opened:
         epoch=hello.epoch,
         offset=judgement.offset,
         digest=judgement.digest,
-        staged_seq=row.staged_seq,
-        staged_digest=bytes(row.staged_digest),
+        staged_seq=staged_seq,
+        staged_digest=staged_digest,
         schema_verdict=judgement.schema_verdict,
         warning=judgement.warning,
     )

@@ -8,15 +8,20 @@ from unittest import mock
 
 import pytest
 from django.db import connections
+from django.test import override_settings
 
 from sockstream.receiver.applying import applier as applying
 from sockstream.receiver.applying.applier import Applied, Applier
 from sockstream.receiver.models import Offset, Staged
+from sockstream.wire.records import DELETE, INSERT, Layout
 from tests.conftest import deferring
+from tests.heirs.models import Heir, Portrait
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Category
 
 ROWS = 20_000
+HEIR = Layout("heirs.heir", ("id",), ("follows",))
+PORTRAIT = Layout("heirs.portrait", ("id",), ("shows",))
 
 pytestmark = deferring
 
@@ -51,6 +56,23 @@ def test_a_group_that_cannot_end_is_there_at_its_real_end(central: str) -> None:
     assert Offset.objects.using(central).get().staged_seq == 5
     assert applier.apply([feed.insert(parent).batch()]).offset == 6
     assert Category.objects.using(central).filter(parent=parent).count() == 5
+
+
+def test_a_group_does_not_end_between_a_delete_and_the_insert_of_the_same_row(
+    central: str,
+) -> None:
+    """No constraint would tell: a row that comes again gets the number that it had."""
+    heir, key = Heir(), b"p" * 16
+    feed = Feed()
+    with override_settings(SOCKSTREAM={"MODELS": ["heirs"]}):
+        applier = feed.applier(central)
+        feed.raw(INSERT, HEIR, [heir.id.bytes, heir.id.bytes])
+        applier.apply([feed.raw(INSERT, PORTRAIT, [key, heir.id.bytes]).batch()])
+        gone = replace(feed.raw(DELETE, HEIR, [heir.id.bytes]).batch(), cut=True)
+        assert applier.apply([gone]).staged == 1
+        back = feed.raw(INSERT, HEIR, [heir.id.bytes, heir.id.bytes]).batch()
+        assert applier.apply([replace(back, cut=True)]).offset == feed.seq
+    assert Portrait.objects.using(central).get().shows.id == heir.id
 
 
 @pytest.fixture

@@ -85,14 +85,15 @@ def test_it_is_seen_when_it_ends(central: str) -> None:
 
 
 def test_no_transaction_is_open_between_two_calls(central: str) -> None:
-    """Somebody else writes what the group writes too, and does not wait."""
+    """Somebody else writes at central, and does not wait."""
     feed = Feed()
     applier = feed.applier(central)
     applier.apply([feed.insert(*rows(2, "a")).batch(open=True)])
     assert not connections[central].in_atomic_block
-    elsewhere(lambda: Parameter.objects.using(central).create(name="a 0"))
+    made = elsewhere(lambda: Parameter.objects.using(central).create(name="of central"))
+    assert isinstance(made, Parameter)
     assert applier.apply([feed.insert(*rows(1, "b")).batch()]).offset == 3
-    assert offset(central).inserts_met == 0
+    assert count(central) == 4
 
 
 def test_one_open_group_after_another(central: str) -> None:
@@ -181,6 +182,17 @@ def test_a_gap_after_what_is_staged(central: str) -> None:
     with pytest.raises(WireError, match="Record 3 was to come next, and 5 came"):
         applier.apply([third])
     assert offset(central).staged_seq == 2
+
+
+def test_a_hello_that_is_judged_drops_nothing(central: str) -> None:
+    """The link that has the stream goes on meanwhile; only the next one that opens it drops."""
+    feed = Feed()
+    first, last = parts(feed, 2)
+    applier = feed.applier(central)
+    applier.apply([first])
+    offsets.judge("site-a", feed.hello(epoch=OTHER_EPOCH, parent_epoch=EPOCH), using=central)
+    assert offset(central).staged_seq == 2
+    assert applier.apply([last]).offset == 4
 
 
 def test_another_epoch_drops_it(central: str) -> None:
