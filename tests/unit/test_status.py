@@ -95,6 +95,12 @@ def test_central_s_table_with_its_error_in_full() -> None:
     ]
 
 
+def test_staged_records_have_a_line() -> None:
+    text = shown(Section("central", [CENTRAL, {**CENTRAL, "stream": "idle", "staged": 0}]))
+    assert text.count("of a transaction are staged") == 1
+    assert "1,234 records (5.0 MiB) of a transaction are staged" in text
+
+
 def test_an_error_line_is_not_broken_by_a_narrow_terminal() -> None:
     text = shown(Section("central", [CENTRAL]), width=40)
     assert "site-a/default: record-refused: UNIQUE constraint failed: [shop].order\n" in text

@@ -93,7 +93,7 @@ print([name for name in shown.get_fields(request) if name not in shown.readonly_
 """
 
 
-def test_only_disabled_can_be_changed_in_the_admin() -> None:
+def test_only_name_and_disabled_can_be_changed_in_the_admin() -> None:
     """In a process of its own: the tests' settings have no admin."""
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "receiver.settings"}
     command = [sys.executable, "-c", ADMIN]
@@ -104,5 +104,5 @@ def test_only_disabled_can_be_changed_in_the_admin() -> None:
         "False True",
         "False False",
         "False False",
-        "['disabled']",
+        "['new_name', 'disabled']",
     ]

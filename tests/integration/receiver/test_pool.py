@@ -114,8 +114,8 @@ def test_a_call_does_not_wait_for_the_turns(databases: Databases) -> None:
         go_on.wait(20)
 
     try:
-        for _ in range(5):
-            pool.take_turn("site", turn)
+        for number in range(5):
+            pool.take_turn(f"site-{number}", turn)
         assert [at_work.acquire(timeout=20) for _ in range(2)] == [True, True]
         assert [pool.call(lambda: 7).result(20) for _ in range(5)] == [7] * 5
         assert pool.waiting == 3

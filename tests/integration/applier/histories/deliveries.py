@@ -14,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from hypothesis import strategies as st
 
 from sockstream.receiver.applying.applier import Applier, Retry
-from sockstream.wire.records import Batch
+from sockstream.wire.records import Batch, segments
 from tests.integration.applier.feed import Feed
 
 ALL = 10_000
@@ -46,7 +46,7 @@ class Delivery:
     _applier: Applier = field(init=False)
 
     def run(self) -> None:
-        """Deliver everything."""
+        """Deliver everything. Raises AssertionError if half of a group was committed."""
         self._connect()
         for step in self.steps:
             if self._next < len(self.batches) or step.fault in _SESSIONS:
@@ -88,8 +88,17 @@ class Delivery:
 
     def _give(self, first: int, count: int) -> None:
         end = max(self._next, min(first + count, len(self.batches)))
-        self._applier.apply(self.batches[first:end])
+        applied = self._applier.apply(self.batches[first:end])
+        assert applied.offset in self._ends, f"{applied.offset} is inside of a group"
         self._next = end
+
+    @property
+    def _ends(self) -> set[int]:
+        """Where the site says that a group ends."""
+        ends = {0}
+        for batch in self.batches:
+            ends |= {each.last_seq for each in segments(batch) if each.ends_group}
+        return ends
 
     # How a session ends.
 
