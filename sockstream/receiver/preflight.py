@@ -10,7 +10,7 @@ from sockstream.conf import Settings
 from sockstream.databases.homes import require_homes
 from sockstream.databases.readiness import require_autocommit, require_migrations
 from sockstream.exceptions import ConfigError
-from sockstream.rows import captured_models
+from sockstream.rows import captured_models, shared_models
 
 from . import checks
 from .models import Offset
@@ -31,6 +31,7 @@ def require_ready(using: str, settings: Settings) -> None:
             'SOCKSTREAM["MODELS"] names no model, so no site may write anything',
             'Name app labels or models, such as "MODELS": ["polls"]',
         )
+    shared_models(settings)
     require_autocommit(using)
     require_homes(using, models, Offset)
     labels = {model._meta.app_label for model in models}

@@ -79,7 +79,12 @@ def test_no_models(world: World) -> None:
     )
 
 
+def test_a_shared_model_that_is_unknown(world: World) -> None:
+    receiver = Receiver(CENTRAL, world.certificates, settings={"SHARED": ["zoo.sloth"]})
+    assert refusal_of(receiver).startswith("SOCKSTREAM['SHARED'] names 'zoo.sloth', which is no")
+
+
 def test_unknown_database(world: World) -> None:
     for end in ends(world, "--database", "nope"):
         said = refusal_of(end)
-        assert said.startswith("--database nope: no such database. Use one of: central_pg, central")
+        assert said.startswith("--database nope: no such database. Use one of: central_")
