@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from sockstream.wire.digest import ZERO
 from sockstream.wire.handshake import PROTOCOL
 from sockstream.wire.limits import Limits
-from sockstream.wire.messages import Hello
+from sockstream.wire.messages import Hello, Welcome
 from sockstream.wire.records import Batch
 from sockstream.wire.sending import Event, Failed, Refused, SendingSession, Welcomed
 
@@ -67,10 +67,17 @@ class Client:
             if isinstance(event, Refused | Failed):
                 raise event.error
             if isinstance(event, Welcomed):
-                offset, digest = event.welcome.offset, event.welcome.digest
-                self._session.confirm(offset + 1, digest, time.monotonic())
-                self._sent = sum(batch.last_seq <= offset for batch in self.batches)
+                seq, digest = self._resumes_after(event.welcome)
+                self._session.confirm(seq + 1, digest, time.monotonic())
+                self._sent = sum(batch.last_seq <= seq for batch in self.batches)
                 self._welcomed = True
+
+    def _resumes_after(self, welcome: Welcome) -> tuple[int, bytes]:
+        """The last record that central has, applied or staged, and the digest there."""
+        staged = welcome.staged_seq, welcome.staged_digest
+        if staged in ((batch.last_seq, batch.digest_after) for batch in self.batches):
+            return staged
+        return welcome.offset, welcome.digest
 
     def cut(self) -> None:
         """End the connection without a word."""

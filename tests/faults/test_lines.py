@@ -9,8 +9,8 @@ import pytest
 from tests.faults.lines import ROOM, Upload
 from tests.unit.trust import Trust
 
-SITES, RECORDS = 4, 2_000
-EVERY = 1.0
+SITES, RECORDS = 4, 20_000
+EVERY = 0.4
 WITHIN = 60.0
 
 
@@ -21,4 +21,5 @@ def test_uploads_get_through_lines_that_break(central: str, trust: Trust) -> Non
     sys.stdout.write(f"{result}\n")
     assert result.arrived == SITES * RECORDS
     assert result.rows
+    assert result.breaks
     assert result.peak - result.before < ROOM
