@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import signal
+import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 import django
@@ -39,7 +41,8 @@ VISIBLE_WITHIN = 1.0
 """Seconds that another site's single row may take."""
 ROOM = 256 << 20
 """Bytes that central may take beyond what it took before: its windows, and a transaction."""
-_A_ROW_EVERY = 1.0
+ROOT = Path(__file__).parents[2]
+_ENDS_WITHIN = 60.0
 _PAUSE = 0.2
 
 
@@ -50,7 +53,6 @@ class Result:
     sites: int
     records: int
     arrived: int = 0
-    rows: int = 0
     seconds: float = 0.0
     breaks: int = 0
     writes: list[float] = field(default_factory=list)
@@ -97,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         trust = Trust(Path(folder) / "trust")
         for name in [options.database] if options.database else DATABASES:
             databases.clean(DATABASES[name])
-            upload = Upload(options.sites, options.records, options.every, options.within)
+            how = options.sites, options.records, options.every, options.within
+            upload = Upload(*how, rate=options.rate)
             result = upload.run(DATABASES[name], trust)
             print(f"{name}: {result}", flush=True)
             for words in result.faults:
@@ -111,6 +114,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sites", type=int, default=40)
     parser.add_argument("--records", type=int, default=200_000, help="in the group of each site")
     parser.add_argument("--every", type=float, default=10.0, help="seconds between two breaks")
+    parser.add_argument("--rate", type=float, default=math.inf, help="bytes a second on each line")
     parser.add_argument("--within", type=float, default=1_800.0, help="seconds until it has failed")
     parser.add_argument("--database", choices=DATABASES, help="on this one alone")
     return parser.parse_args(arguments)
@@ -119,11 +123,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 class Upload:
     """The sites, their lines, and the one that writes meanwhile."""
 
-    def __init__(self, sites: int, records: int, every: float, within: float) -> None:
+    def __init__(
+        self, sites: int, records: int, every: float, within: float, *, rate: float = math.inf
+    ) -> None:
         self.result = Result(sites, records)
         self._every = every
         self._within = within
-        self._done = threading.Event()
+        self._rate = rate
 
     def run(self, alias: str, trust: Trust) -> Result:
         """Upload to a receiver on the database `alias`. Raises AssertionError if an end fails."""
@@ -144,19 +150,16 @@ class Upload:
             clients = [client(line, number) for number in range(1, result.sites + 1)]
             for number, one in enumerate(clients, 1):
                 one.batches = list(group(number, result.records))
-            single = threading.Thread(target=self._write, args=[client(central.port, 0)])
+            single = Rows(central.port, trust.ca, trust.client("site-0"))
             result.before = peak_of(central.pid)
             begun = time.monotonic()
-            single.start()
-            try:
+            with single, proxy.slow(self._rate, 0.0):
                 asyncio.run(self._upload(clients))
-            finally:
-                result.seconds = time.monotonic() - begun
-                self._done.set()
-                single.join()
+            result.seconds = time.monotonic() - begun
+            result.writes = single.writes
             result.peak = peak_of(central.pid)
             assert "Traceback" not in central.log, central.log
-        result.arrived = _arrived(alias) - result.rows
+        result.arrived = _arrived(alias) - len(result.writes)
         return result
 
     async def _upload(self, clients: Sequence[Client]) -> None:
@@ -184,39 +187,33 @@ class Upload:
                 client.cut()
                 return
 
-    def _write(self, client: Client) -> None:
-        asyncio.run(self._write_rows(client))
 
-    async def _write_rows(self, client: Client) -> None:
-        """A row a second, each of them sent when the one before is acked; on a line that holds."""
-        digest = ZERO
-        await client.connect()
-        while not self._done.is_set():
-            seq = len(client.batches) + 1
-            builder = BatchBuilder(seq, digest)
-            builder.add(INSERT, SLOT, (UUID(int=seq).bytes, "alone", None))
-            batch = builder.build()
-            digest = batch.digest_after
-            client.batches.append(batch)
-            await self._await_ack(client, seq)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_A_ROW_EVERY):
-                    await client.run(self._done.is_set)
-        client.cut()
+class Rows:
+    """Another site, in a process of its own, that writes a row a second as long as it is entered.
 
-    async def _await_ack(self, client: Client, seq: int) -> None:
-        """Wait, over another connection if central ends this one, and note how long that took."""
-        begun = time.monotonic()
-        while client.acked < seq and not self._done.is_set():
-            try:
-                async with asyncio.timeout(_A_ROW_EVERY):
-                    await client.run(lambda: client.acked >= seq)
-            except TimeoutError:
-                continue  # perhaps all is over
-            except (OSError, WireError):
-                await client.connect()
-        self.result.writes.append(time.monotonic() - begun)
-        self.result.rows += client.acked >= seq
+    Its line holds. `writes` is how many seconds each row took until it was acked.
+    """
+
+    def __init__(self, port: int, ca: Path, paths: tuple[Path, Path]) -> None:
+        self.writes: list[float] = []
+        command = [sys.executable, "-m", "tests.faults.rows", str(port), str(ca), *map(str, paths)]
+        self._command = command
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        printed, _ = self._process.communicate("", _ENDS_WITHIN)
+        assert self._process.returncode == 0, "the site that writes single rows failed"
+        self.writes = [float(line) for line in printed.split()]
 
 
 def group(site: int, records: int) -> Iterator[Batch]:
