@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +71,13 @@ class SQLite(Dialect):
             yield
         finally:
             _pragma(connection, f"busy_timeout = {before}")
+
+    def _of_names(
+        self, cursor: CursorWrapper, sql: str, holding: int, names: Sequence[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        """One statement, however many names there are."""
+        cursor.execute(f"{sql} (SELECT value FROM json_each(%s))", [holding, json.dumps(names)])
+        yield from cursor.fetchall()
 
     def next_numbers(self, cursor: CursorWrapper, table: str, column: str, count: int) -> list[int]:
         more = "UPDATE sqlite_sequence SET seq = seq + %s WHERE name = %s"

@@ -6,9 +6,25 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 
+from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.ends import Certificates, ReceiverProcess, certificates  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def models_of_both_ends(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What only PostgreSQL can hold is not captured for a central of another kind."""
+    found = request.getfixturevalue("pair") if "pair" in request.fixturenames else None
+    pair = PAIRS[found] if isinstance(found, str) else found
+    if pair is None or pair.central == "central_pg":
+        yield
+        return
+    models = [label for label in settings.SOCKSTREAM["MODELS"] if label != "zoo_pg"]
+    with override_settings(SOCKSTREAM={**settings.SOCKSTREAM, "MODELS": models}):
+        yield
 
 
 @pytest.fixture(scope="module")
