@@ -136,8 +136,8 @@ class World:
         assert last == (self.seq + batches * SMALL["BATCH_RECORDS"] if batches else 0)
 
     def is_cut(self) -> None:
-        """Central has seen the half frame's end."""
-        self.receiver.wait_for_line("in the middle of a message")
+        """Central has seen the half frame's end: a reset if the dead sender had not read all."""
+        self.receiver.wait_for_line("in the middle of a message|Connection reset by peer")
         self.is_not_applied()
 
     def is_applied_not_acked(self) -> None:
