@@ -106,17 +106,14 @@ def after(function: Call, asked: Asked) -> Call:
 
 def with_records(part: float) -> Callable[[Call, Asked], Call]:
     """Around Link.send: die when that part of a frame of records has gone into the socket."""
-    from sockstream.wire.messages import _TYPES, Records
-
-    kind = _TYPES[Records]
 
     def wrap(function: Call, asked: Asked) -> Call:
         def wrapped(link: Any, data: bytes) -> None:
-            # The length, the head of an array, and the type of the message.
-            if data[5:6] != bytes([kind]) or not asked():
+            at = begin_of_records(data)
+            if at is None or not asked():
                 function(link, data)
                 return
-            function(link, data[: int(part * len(data))])
+            function(link, data[: at + int(part * (len(data) - at))])
             while link.unsent:
                 link.flush()
             die()
@@ -124,6 +121,19 @@ def with_records(part: float) -> Callable[[Call, Asked], Call]:
         return wrapped
 
     return wrap
+
+
+def begin_of_records(data: bytes) -> int | None:
+    """Where the first frame of records begins among these frames: a ping may stand before it."""
+    from sockstream.wire.messages import _TYPES, Records
+
+    at = 0
+    while at < len(data):
+        # The length, the head of an array, and the type of the message.
+        if data[at + 5] == _TYPES[Records]:
+            return at
+        at += 4 + int.from_bytes(data[at : at + 4])
+    return None
 
 
 def with_acked_batches(function: Call, asked: Asked) -> Call:
