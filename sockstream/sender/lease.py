@@ -38,11 +38,25 @@ _TAKE = {
     "postgresql": "SELECT pg_try_advisory_lock({0.number})",
     "mysql": f"SELECT GET_LOCK({_NAME}, 0)",
 }
+_LOCKED = (
+    "FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+    "LEFT JOIN pg_stat_activity a ON a.pid = l.pid WHERE d.datname = current_database() "
+    "AND l.locktype = 'advisory' AND l.classid = 0 AND l.objid = {0.number}"
+)
 _IS_FREE = {
-    "postgresql": "SELECT NOT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d "
-    "ON d.oid = l.database WHERE d.datname = current_database() "
-    "AND l.locktype = 'advisory' AND l.classid = 0 AND l.objid = {0.number})",
+    "postgresql": f"SELECT NOT EXISTS (SELECT 1 {_LOCKED})",
     "mysql": f"SELECT IS_FREE_LOCK({_NAME})",
+}
+# The connection that holds the lock, where it comes from, and what ends it.
+_HOLDER = {
+    "postgresql": (
+        f"SELECT l.pid, coalesce(host(a.client_addr), 'this machine') {_LOCKED} AND l.granted",
+        "SELECT pg_terminate_backend({0})",
+    ),
+    "mysql": (
+        f"SELECT id, host FROM information_schema.processlist WHERE id = IS_USED_LOCK({_NAME})",
+        "KILL {0}",
+    ),
 }
 _LET_GO = {
     "postgresql": "SELECT pg_advisory_unlock({0.number})",
@@ -121,5 +135,22 @@ def _taken(using: str, work: Work) -> SockstreamError:
     return SockstreamError(
         work.code,
         f"Another {work.command} runs on database {using!r}",
-        "Stop that one first, or leave the work to it",
+        f"Stop that one first, or leave the work to it{_holder(using, work)}",
+    )
+
+
+def _holder(using: str, work: Work) -> str:
+    """Whose connection holds the lock, for people: its process may be gone, and it not."""
+    sql, end = _HOLDER.get(connections[using].vendor, ("", ""))
+    if not sql:
+        return ""
+    with connections[using].cursor() as cursor:
+        cursor.execute(sql.format(work))
+        found = cursor.fetchone()
+    if found is None:
+        return ""
+    number, host = found
+    return (
+        f". The database's connection {number} from {host} holds its place; "
+        f"if nobody is behind it any more, end it: {end.format(number)}"
     )

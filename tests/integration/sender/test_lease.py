@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -9,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from django.db import connections
 
 from sockstream.exceptions import SockstreamError
 from sockstream.sender.lease import is_held, lease
+from tests.databases import Databases
+from tests.ends import wait_until
 
 DEADLINE = 10.0
 HOLDER = """
@@ -45,6 +49,19 @@ def test_a_second_sender_is_told_so(site: str) -> None:
         lease(site),
     ):
         pass
+
+
+@pytest.mark.parametrize("alias", ["site_pg", "site_maria"])
+def test_the_connection_that_holds_the_place_is_named(alias: str, databases: Databases) -> None:
+    """Its process may be gone, and the server not know: what is said ends it."""
+    databases.clean(alias)
+    with another_process_holding(alias):
+        with pytest.raises(SockstreamError) as taken, lease(alias):
+            pass
+        assert re.search(r"connection \d+ from (127\.0\.0\.1|localhost)", taken.value.mend)
+        with connections[alias].cursor() as cursor:
+            cursor.execute(taken.value.mend.partition("end it: ")[2])
+        wait_until(lambda: not is_held(alias), "the place is free")
 
 
 def test_the_status_sees_the_holder_and_does_not_disturb_it(site: str) -> None:
