@@ -128,15 +128,18 @@ class _Retry:
         source, stream = offset.source.name, offset.stream
         allowed = allowed_models(settings())
         self._parking = Parking(source, stream, using, parks=True)
-        writer = Writer(source, stream, using, self._parking.is_parked)
-        self._write = checked(partial(writer.write, whole=True), writer.holdings, using)
-        self._replay = Replay(offset, self._parking, Headers(allowed, using), writer, using)
+        self._writer = Writer(source, stream, using, self._parking.is_parked)
+        write = partial(self._writer.write, whole=True)
+        require = self._writer.require
+        self._write = checked(write, self._writer.holdings, using, require=require)
+        self._replay = Replay(offset, self._parking, Headers(allowed, using), self._writer, using)
 
     def run(self, outcome: Outcome) -> None:
         """Raises SockstreamError."""
         self._parking.begin(self._offset)
         rows = {row.seq: row for row in self._chosen(outcome)}
         done = self._replay.run(rows, self._write)
+        self._writer.finish()
         _change(self._offset, self._using, applied=len(done.applied), meetings=done.meetings)
         if done.applied:
             transaction.on_commit(partial(self._tell, done.applied), using=self._using)

@@ -86,7 +86,9 @@ class Applier:
         self._writer = Writer(source, stream, using, self._parking.is_parked)
         write, forget = self._writer.write, self._writer.forget
         self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
-        self._close_look = checked(partial(write, whole=True), self._writer.holdings, using)
+        self._close_look = checked(
+            partial(write, whole=True), self._writer.holdings, using, require=self._writer.require
+        )
         self._checked: Write = partial(self._parking.write, write=self._close_look, forget=forget)
         self._most_staged = own.STAGED_MAX
         self._prepared: object = None
@@ -150,6 +152,8 @@ class Applier:
         except BaseException:
             self._writer.forget()
             raise
+        finally:
+            self._dialect.look_again(connections[self.using])
         self._writer.committed()
 
     # Whole groups: the fast way for all of them, then for ever fewer, then the slow way for one.

@@ -8,6 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from sockstream.exceptions import ConfigError
 
 from .base import Dialect
+from .foreign_keys import ForeignKey, Known
 from .mysql import MySQL
 from .postgresql import PostgreSQL
 from .sqlite import SQLite
@@ -38,4 +39,13 @@ def statements(shape: Shape, connection: BaseDatabaseWrapper) -> Statements:
     return dialect_of(connection).statements(shape, connection)
 
 
-__all__ = ["Dialect", "Shape", "Statements", "dialect", "dialect_of", "statements"]
+__all__ = [
+    "Dialect",
+    "ForeignKey",
+    "Known",
+    "Shape",
+    "Statements",
+    "dialect",
+    "dialect_of",
+    "statements",
+]

@@ -10,6 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.db.models import Model, QuerySet
 
+from .foreign_keys import Known
 from .upserts import Statements
 
 _NAMES_AT_ONCE = 500
@@ -40,7 +41,8 @@ class Dialect:
     locks_rows = True
     """Whether a SELECT can lock what it reads. If not, a transaction has to begin with a write."""
     puts_off_constraints = True
-    """Whether foreign keys are looked at when the transaction ends."""
+    """Whether the database can look at foreign keys when the transaction ends. If not, it is told
+    not to look (`defer_constraints`), and applying/tables/foreign_keys.py does."""
     inserts_new = False
     """Whether an insert of rows that are taken to be new saves work (`Statements.insert_new`)."""
 
@@ -64,6 +66,18 @@ class Dialect:
 
         Nothing is put off any more until `defer_constraints` is called again.
         """
+
+    def look_again(self, connection: BaseDatabaseWrapper) -> None:
+        """The transaction has ended in one way or the other: the session is the application's."""
+
+    @contextmanager
+    def looking(self, cursor: CursorWrapper) -> Iterator[None]:
+        """In a transaction where foreign keys are not looked at: each statement looks meanwhile."""
+        yield
+
+    def foreign_keys(self, cursor: CursorWrapper) -> Known:
+        """The foreign keys of the database. Only if it does not put constraints off."""
+        raise NotImplementedError
 
     def wait_for_locks(self, cursor: CursorWrapper, milliseconds: float) -> None:
         """In a transaction: wait so long for a lock at most, where that can be said."""

@@ -29,11 +29,6 @@ def take(using: str, position: int) -> Slot:
     return Slot.objects.using(using).create(position=position)
 
 
-def unmet(using: str) -> str:
-    """The code of a reference to no row. MariaDB refuses it before we look for what is missing."""
-    return "record-refused" if connections[using].vendor == "mysql" else "missing-reference"
-
-
 def misfit(using: str) -> Any:
     """The wire value of a text that this database refuses."""
     return _MISFITS[connections[using].vendor]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from sockstream.receiver.models import Offset, Parked, Reserved, Staged, State
 from sockstream.wire.records import Batch
-from tests.conftest import deferring
 from tests.databases import Databases
 from tests.integration.applier.histories.central import Central
 from tests.integration.applier.histories.deliveries import Delivery, deliveries
@@ -42,7 +41,6 @@ any_history = settings(
 pytestmark = pytest.mark.timeout(60 + 10 * EXAMPLES)
 
 
-@deferring
 @any_history
 @given(data=st.data(), history=histories())
 def test_any_history_in_any_pieces(
@@ -53,7 +51,6 @@ def test_any_history_in_any_pieces(
     check(history, delivery, databases)
 
 
-@deferring
 @any_history
 @given(history=histories())
 def test_any_history_at_once(central: str, databases: Databases, history: History) -> None:

@@ -14,7 +14,6 @@ from sockstream.receiver.applying.tables import making_way
 from sockstream.receiver.applying.tables.effects import Effect, Meetings
 from sockstream.receiver.models import Offset, Parked, Reserved
 from sockstream.receiver.parked import retry
-from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
 from tests.rivals.models import Coach, Flag, Locker, Nick, Runner, Souvenir, Supporter, Tile
 from tests.zoo.models import Current, Slot
@@ -188,7 +187,6 @@ def points(using: str) -> set[tuple[Any, ...]]:
     return values_of(Supporter, using, "id", "runner__id", "loose__id")
 
 
-@deferring
 @pytest.mark.parametrize("count", [2, 240])
 def test_rows_that_others_point_to(count: int, central: str, failed: list[Exception]) -> None:
     """By foreign keys with and without a constraint, from the stream and from central's own."""
@@ -211,7 +209,6 @@ def test_rows_that_others_point_to(count: int, central: str, failed: list[Except
     connections[central].check_constraints()
 
 
-@deferring
 def test_partners_and_a_reference_that_is_unique(central: str, failed: list[Exception]) -> None:
     """One-to-one: within the table and into another one, together with what they point to."""
     one, two, three, four = rows = runners(4)
@@ -260,7 +257,6 @@ def test_keys_of_every_kind(kind: str, count: int, central: str, failed: list[Ex
     assert is_clean(central)
 
 
-@deferring
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_swap_beside_a_changed_key_and_a_row_made_again(
     cut: bool, central: str, failed: list[Exception]

@@ -6,7 +6,6 @@ import pytest
 
 from sockstream.receiver.models import Parked
 from sockstream.wire.records import Batch
-from tests.conftest import deferring
 from tests.integration.applier.feed import Feed
 from tests.integration.applier.parking import offset, parked, take
 from tests.zoo.models import Category, Slot, Tree
@@ -44,7 +43,6 @@ def test_nothing_is_parked_before_the_group_ends(central: str) -> None:
     assert Slot.objects.using(central).get().id == bad.id
 
 
-@deferring
 def test_a_commit_that_fails_at_the_end_of_an_open_group(central: str) -> None:
     feed = Feed()
     orphan = Category(name="orphan", parent=Category(name="unsent"))
@@ -58,7 +56,6 @@ def test_a_commit_that_fails_at_the_end_of_an_open_group(central: str) -> None:
     assert Category.objects.using(central).count() == 2
 
 
-@deferring
 def test_a_row_that_comes_in_a_later_batch_is_waited_for(central: str) -> None:
     """Where each batch is looked at, its parent is still missing; at the group's end it is not."""
     feed = Feed()

@@ -15,10 +15,10 @@ from django.test import override_settings
 from sockstream.receiver.applying.applier import Applier, Retry
 from sockstream.receiver.applying.parts import Header, Part
 from sockstream.receiver.applying.tables.writing import Writer
+from sockstream.receiver.dialects import dialect
 from sockstream.receiver.models import HeldRow, Holding, Owner, Reserved
 from sockstream.rows import describe
 from sockstream.wire.records import DELETE, INSERT, SAVE, UPDATE, Layout, segments
-from tests.conftest import deferring
 from tests.heirs.models import Heir, Portrait
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Author, Essay, Parameter
@@ -26,7 +26,6 @@ from tests.zoo.models import Author, Essay, Parameter
 HEIR = Layout("heirs.heir", ("id",), ("follows",))
 PORTRAIT = Layout("heirs.portrait", ("id",), ("shows",))
 AUTHOR = Layout("zoo.author", ("id",), ("name", "mentor"))
-pytestmark = deferring
 
 MODELS: Sequence[type[models.Model]] = (Heir, Portrait, Author, Essay, Parameter)
 
@@ -35,8 +34,9 @@ MODELS: Sequence[type[models.Model]] = (Heir, Portrait, Author, Essay, Parameter
 def heirs_too(central: str) -> Iterator[None]:
     with override_settings(SOCKSTREAM={"MODELS": ["zoo", "heirs"]}):
         yield
-    Portrait.objects.using(central).all().delete()
-    Heir.objects.using(central).all().delete()
+    with connections[central].constraint_checks_disabled():
+        Portrait.objects.using(central).all().delete()
+        Heir.objects.using(central).all().delete()
 
 
 class Whole:
@@ -51,13 +51,13 @@ class Whole:
     def write(self, *feeds: Feed) -> None:
         with transaction.atomic(using=self._using, durable=True):
             with connections[self._using].cursor() as cursor:
-                if cursor.db.vendor == "postgresql":
-                    cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+                dialect(self._using).defer_constraints(cursor)
             for feed in feeds:
                 (segment,) = segments(feed.batch())
                 header = Header(segment.layouts, self._allowed, self._using)
                 self.writer.write([Part(header, segment.first_seq, segment.records)])
             self.writer.finish()
+        dialect(self._using).look_again(connections[self._using])
         self.writer.committed()
 
 

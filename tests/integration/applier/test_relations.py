@@ -13,7 +13,6 @@ from django.test import override_settings
 from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import Offset
 from sockstream.wire.records import DELETE, INSERT, Layout
-from tests.conftest import deferring
 from tests.heirs.models import Heir
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import (
@@ -169,7 +168,6 @@ def test_composite_keys(central: str) -> None:
     assert list(found) == [(1, False), (2, False), (3, True)]
 
 
-@deferring
 def test_trees_and_circles(central: str) -> None:
     root = Category(name="root")
     child = Category(name="child", parent=root)
@@ -295,7 +293,6 @@ def test_a_missing_target_names_model_key_and_field(central: str) -> None:
     assert str(author.id) in error.words
 
 
-@deferring
 def test_the_database_names_no_row_but_we_do(central: str) -> None:
     """A plain foreign key is checked at the commit, where databases say little."""
     child = Category(name="child", parent=Category(name="unsent"))
@@ -357,7 +354,6 @@ def test_a_row_is_changed_to_need_one_that_comes_with_it(founder: Heir, central:
     assert Heir.objects.using(central).get(id=heir.id).follows.id == new.id
 
 
-@deferring
 def test_a_row_that_others_refer_to_by_their_key_cannot_go(central: str) -> None:
     author = Author(pkid=1, name="painted")
     feed = Feed()

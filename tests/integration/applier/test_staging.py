@@ -20,7 +20,6 @@ from sockstream.receiver.streams import offsets, registry
 from sockstream.receiver.streams.names import Name
 from sockstream.wire.errors import WireError
 from sockstream.wire.records import Batch
-from tests.conftest import deferring
 from tests.databases import Databases
 from tests.integration.applier.feed import EPOCH, Feed
 from tests.zoo.models import Bounded, Category, Parameter, Slot
@@ -260,7 +259,6 @@ def test_swaps_inside_of_it(central: str) -> None:
     assert dict(found.values_list("id", "position")) == {one.id: 2, two.id: 1}
 
 
-@deferring
 @pytest.mark.usefixtures("in_pieces")
 def test_a_reference_that_is_broken_at_its_end(central: str) -> None:
     """The record is found in what is staged, without the site."""

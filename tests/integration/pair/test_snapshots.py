@@ -23,7 +23,6 @@ from sockstream.sender.sequencer import Sequencer
 from sockstream.sender.snapshot import Snapshot
 from sockstream.wire.errors import WireError
 from tests.backups import backup
-from tests.conftest import deferring_pair
 from tests.databases import Pair
 from tests.ends import is_applied, position, shared_models
 from tests.integration.pair.memory import SOURCE, Connection
@@ -82,7 +81,6 @@ def refused(pair: Pair) -> str:
     return caught.value.code
 
 
-@deferring_pair
 def test_after_the_site_s_backup_was_restored(pair: Pair) -> None:
     fill(pair, "kept")
     transfer(pair)

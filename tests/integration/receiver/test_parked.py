@@ -32,7 +32,7 @@ from sockstream.wire.records import INSERT, Layout
 from tests.conftest import on_centrals
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
-from tests.integration.applier.parking import misfit, unmet
+from tests.integration.applier.parking import misfit
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import connected, slot, slots
 from tests.unit.trust import Trust
@@ -91,7 +91,7 @@ def test_retry_applies_what_has_been_mended_and_keeps_the_rest(central: str) -> 
     assert (at.parked, at.records_applied, at.seq, at.updates_missed) == (2, 2, 4, 0)
     rows = Parked.objects.using(central).order_by("seq")
     assert [(row.cause, row.behind, row.code) for row in rows] == [
-        ("fault", 0, unmet(central)),
+        ("fault", 0, "missing-reference"),
         ("reference", 3, "behind-parked"),
     ]
     assert all(row.retried_at for row in rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ from sockstream.receiver.applying.halving import fault_of
 from sockstream.receiver.applying.parts import Part
 from sockstream.rows import Row, describe
 from sockstream.wire.records import DELETE
+
+from .relations import foreign_keys, points_by_number, references
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,8 @@ def find_pointing(
     `keys` has the key of each by its parts. Unless only what is `constrained` is asked for, foreign
     keys without a constraint count too.
     """
-    for f in foreign_keys(row.model) if constrained else _references(row.model):
-        by_number = f.target_field.primary_key and f.target_field.model is row.model
-        if not (by_number and router.allow_migrate_model(using, f.model)):
+    for f in foreign_keys(row.model) if constrained else references(row.model):
+        if not points_by_number(f, row.model, using):
             continue
         child = describe(f.model)
         names = [column.field.attname for column in child.key]
@@ -111,18 +112,6 @@ def find_pointing(
                 missing=shown(keys[found[0]]),
             )
     return None
-
-
-def foreign_keys(model: type[models.Model]) -> Iterator[Any]:
-    """The fields behind the foreign keys of the model's table, and of those that point to it."""
-    return (f for f in _references(model) if f.db_constraint)
-
-
-def _references(model: type[models.Model]) -> Iterator[Any]:
-    relations: list[Any] = list(model._meta.get_fields(include_hidden=True))
-    for f in [f if f.concrete else getattr(f, "field", None) for f in relations]:
-        if isinstance(f, models.ForeignKey) and f.model._meta.managed:
-            yield f
 
 
 def _broken(f: Any, using: str) -> Broken | None:

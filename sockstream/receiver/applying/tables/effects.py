@@ -23,6 +23,7 @@ from sockstream.receiver.applying.plans import Plan
 from sockstream.rows import Column, Row, writing_order
 
 from .accounts import require_gone, require_there
+from .foreign_keys import ForeignKeys
 from .holdings import Holdings
 from .making_way import Contests, in_the_way
 from .reduce import Net, Values, frozen_key
@@ -52,35 +53,43 @@ class Table:
     net: Net
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a stream's transaction knows of central. `contests` are the models of which rows may be
+    in each other's way."""
+
+    references: References
+    holdings: Holdings
+    foreign_keys: ForeignKeys
+    contests: Contests
+
+
 class Effect:
     """The net effect of some records on its way into the tables.
 
     `draws`: a row may point to one that is still to come. If not, that is refused. `all_new`: what
     was inserted is taken to be new; if it is not, `write` may raise IntegrityError. `last`: nothing
     is written after it in the transaction, so that nobody will ask for the number of a deleted row.
-    `contests` knows of which models rows may be in each other's way; without it, that is not
-    looked for.
     """
 
     def __init__(
         self,
         tables: dict[str, Table],
-        references: References,
-        holdings: Holdings,
+        context: Context,
         cursor: CursorWrapper,
         *,
         draws: bool,
         all_new: bool = False,
         last: bool = False,
-        contests: Contests | None = None,
     ) -> None:
         self._tables = tables
-        self._contests = contests
+        self._contests = context.contests
         self._draws = draws
         self._all_new = all_new
         self._last = last
-        self._references = references
-        self._holdings = holdings
+        self._references = context.references
+        self._holdings = context.holdings
+        self._foreign_keys = context.foreign_keys
         self._cursor = cursor
         self._meetings = Meetings()
         self._late: list[tuple[Plan, list[Values]]] = []
@@ -120,7 +129,7 @@ class Effect:
         """The rows to update, those to save, and those of both that have to be inserted again."""
         plan, updates, saves = table.plan, table.net.updates(), table.net.saves()
         many = len(updates) + len(saves) > 1
-        if self._contests is None or not many or not self._contests.concern(plan):
+        if not many or not self._contests.concern(plan):
             return updates, saves, []
         moved = in_the_way(plan, [*updates, *saves], self._local, self._cursor)
         self._contests.note(plan, found=bool(moved))
@@ -163,8 +172,10 @@ class Effect:
 
     def _delete(self, plan: Plan, names: Sequence[Sequence[Any]]) -> int:
         columns = self._key_columns(plan, names)
-        self._references.forget(plan.label, _keys(plan, names))
-        met = plan.statements.delete(self._cursor, columns)
+        keys = _keys(plan, names)
+        with self._foreign_keys.deleting(plan, columns, keys):
+            met = plan.statements.delete(self._cursor, columns)
+        self._references.forget(plan.label, keys)
         if met < len(names):
             require_gone(plan, columns, names, self._cursor)
         return met
@@ -183,12 +194,15 @@ class Effect:
             self._late.append((plan, late))
         if not ready:
             return
-        found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
+        with self._foreign_keys.writing(plan, columns):
+            found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
+            if found < len(ready):
+                added = self._add(plan, columns, ready)
+                self._meetings.updates_missed += added
+                if found + added < len(ready):
+                    require_there(plan, columns, ready, self._cursor)
         if found < len(ready):
-            added = self._add(plan, columns, ready)
-            self._meetings.updates_missed += added
-            if found + added < len(ready):
-                require_there(plan, columns, ready, self._cursor)
+            self._came(plan, ready)
 
     def _insert(self, plan: Plan, rows: list[Values]) -> int:
         """Insert the rows, or update those that are there; returns how many these were."""
@@ -197,17 +211,24 @@ class Effect:
             columns, ready, late = self._columns(plan, rows)
             if not ready:
                 columns, ready, late = self._columns(plan, rows, at_once=True)
-            added = self._add(plan, columns, ready)
-            if added < len(ready):
-                met += len(ready) - added
-                found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
-                if found < len(ready):
-                    require_there(plan, columns, ready, self._cursor)
+            with self._foreign_keys.writing(plan, columns):
+                added = self._add(plan, columns, ready)
+                if added < len(ready):
+                    met += len(ready) - added
+                    found = 0 if plan.only_key else plan.statements.update(self._cursor, columns)
+                    if found < len(ready):
+                        require_there(plan, columns, ready, self._cursor)
+            self._came(plan, ready)
             written = set(map(id, ready))
             if late:
                 self._late.append((plan, [row for row in late if id(row) in written]))
             rows = [row for row in rows if id(row) not in written]
         return met
+
+    def _came(self, plan: Plan, rows: Sequence[Values]) -> None:
+        """The rows are there, if one of them was not before."""
+        if self._references.stands_in(plan.row):
+            self._references.came(plan.row, _keys(plan, rows))
 
     def _add(self, plan: Plan, columns: Sequence[Values], rows: Sequence[Values]) -> int:
         """Insert the rows, which are given by columns too; returns how many were not there."""

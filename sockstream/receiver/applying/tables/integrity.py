@@ -7,7 +7,7 @@ was, so after such a failure the records are written once more, and each part of
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from django.db import connections, router
@@ -20,17 +20,18 @@ from sockstream.receiver.dialects import Shape, Statements, dialect, statements
 from sockstream.rows import Column, Kind, describe
 from sockstream.wire.records import BEGIN, DELETE
 
-from .constraints import Broken, foreign_keys, stored_shown
+from .constraints import Broken, stored_shown
 from .effects import Meetings
 from .holdings import Holdings
 from .references import References
+from .relations import foreign_keys
 
 Values = Sequence[Any]
 Rows = dict[Plan, list[Values]]
 
 
-def checked(write: Write, holdings: Holdings, using: str) -> Write:
-    """`write`, and then a look at what it wrote.
+def checked(write: Write, holdings: Holdings, using: str, *, require: Callable[[], None]) -> Write:
+    """`write`, and then a look at what it wrote. `require` is the writer's.
 
     Raises Refusal or an IntegrityError if the transaction could not end here. That may be too
     early: a row that is still to come may make it right.
@@ -45,6 +46,7 @@ def checked(write: Write, holdings: Holdings, using: str) -> Write:
             if not holdings.waits(plan.label):
                 _require_no_children(plan, deleted[plan], keys, using)
         _require_the_rest(using)
+        require()
         return meetings
 
     return write_and_look

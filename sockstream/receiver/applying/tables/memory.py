@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sockstream.receiver.dialects import ForeignKey
 from sockstream.receiver.models import Holding
 from sockstream.rows import Row
 
@@ -20,7 +21,10 @@ class Memory:
     `holdings` by model label; `owned`, the models that this stream alone may write; `numbered`,
     the models of whose rows some have a number reserved; `pks`, local primary keys by model and
     key, a bounded number of them. `adopting` are models whose adoption may have been used, which is
-    looked at in the database, so that it need not be forgotten.
+    looked at in the database, so that it need not be forgotten. `suspects` and `suspected` are
+    foreign keys that may be broken (see foreign_keys.py), `stand_ins` the next number that stands
+    in for one of a model's (see numbers.py); both only add up, also over a part that is rolled
+    back.
     """
 
     def __init__(self) -> None:
@@ -28,6 +32,9 @@ class Memory:
         self.numbered: dict[str, Row] = {}
         self._changed: set[str] = set()
         self.adopting: set[str] = set()
+        self.suspects: dict[ForeignKey, set[Any]] = {}
+        self.suspected: set[ForeignKey] = set()
+        self.stand_ins: dict[str, int] = {}
         self.forget()
 
     def forget(self) -> None:
@@ -50,6 +57,9 @@ class Memory:
         self._changed.clear()
         self.adopting.clear()
         self.numbered.clear()
+        self.suspects.clear()
+        self.suspected.clear()
+        self.stand_ins.clear()
 
     def change(self, label: str, holding: Holding) -> None:
         """The transaction has changed this holding."""
@@ -61,5 +71,9 @@ class Memory:
         self.pks.setdefault(label, {}).update(found)
         self._count += len(found)
         if self._count > _MOST_PKS:
-            self.pks.clear()
-            self._count = 0
+            self.forget_pks()
+
+    def forget_pks(self) -> None:
+        """Some of the local primary keys are others now."""
+        self.pks.clear()
+        self._count = 0

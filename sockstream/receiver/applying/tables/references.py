@@ -14,7 +14,7 @@ from sockstream.receiver.dialects import Shape, Statements, statements
 from sockstream.rows import Kind, Row
 
 from .memory import Memory
-from .numbers import Numbers
+from .numbers import Numbers, is_real
 from .reduce import frozen_key
 
 
@@ -37,7 +37,7 @@ class References:
         None for None, and for a row that is neither there nor has a number reserved.
         """
         asked = [frozen_key([name])[0] for name in names]
-        found = self._there(target, asked)
+        found = self.there(target, asked)
         if self._numbers is not None and self._numbers.reserves(target) and None in found:
             absent = [at for at, pk in enumerate(found) if pk is None and asked[at] is not None]
             reserved = self._numbers.of(target, [asked[at] for at in absent])
@@ -45,7 +45,8 @@ class References:
                 found[at] = pk
         return found
 
-    def _there(self, target: Row, asked: Sequence[Any]) -> list[Any]:
+    def there(self, target: Row, asked: Sequence[Any]) -> list[Any]:
+        """The local primary keys of the rows with these keys (see reduce.Net) that are there."""
         known = self._memory.pks.get(target.label, {})
         wanted = list(dict.fromkeys(n for n in asked if n is not None and n not in known))
         if not wanted:
@@ -68,12 +69,27 @@ class References:
     def reserved(self, target: Row, keys: Sequence[Any]) -> list[int | None]:
         """The number that each row with one of these keys (see reduce.Net) has to get, or None."""
         assert self._numbers is not None
-        return self._numbers.of(target, keys)
+        return [n if n is not None and is_real(n) else None for n in self._numbers.of(target, keys)]
+
+    def stands_in(self, target: Row) -> bool:
+        """Whether a number may stand in for that of a row of `target`."""
+        return self._numbers is not None and self._numbers.stand_in(target)
+
+    def came(self, target: Row, keys: Sequence[Any]) -> None:
+        """Rows of `target` with these keys (see reduce.Net) are there: what points to them by a
+        number that stood in for theirs gets theirs."""
+        assert self._numbers is not None
+        numbers = zip(keys, self._numbers.of(target, keys), strict=True)
+        promised = {key: n for key, n in numbers if n is not None and not is_real(n)}
+        if promised:
+            there = self.there(target, list(promised))
+            self._numbers.replace(target, promised, there)
+            self._memory.forget_pks()
 
     def keep(self, target: Row, keys: Sequence[Any]) -> None:
         """Rows of `target` with these keys (see reduce.Net) are about to be deleted."""
         if self._numbers is not None and target.number is not None:
-            self._numbers.keep(target, keys, self._there(target, keys))
+            self._numbers.keep(target, keys, self.there(target, keys))
 
     def _find(self, target: Row, names: list[Any]) -> list[Any]:
         if target.label == "contenttypes.contenttype":

@@ -23,7 +23,8 @@ from sockstream.wire.records import BEGIN, LOAD
 
 from .claims import Claims, Unexpected
 from .constraints import Broken, find_pointing
-from .effects import Effect, Meetings, Table
+from .effects import Context, Effect, Meetings, Table
+from .foreign_keys import ForeignKeys
 from .holdings import Holdings
 from .making_way import Contests
 from .memory import Memory
@@ -62,6 +63,7 @@ class Writer:
         self._contests = Contests()
         self._numbers = Numbers(self.holdings, using, self._memory)
         self._references = References(using, self._memory, self._numbers)
+        self._foreign_keys = ForeignKeys(using, self._memory, self._references)
         self._claims = Claims(source, stream, using, self._memory, self.holdings, self._references)
 
     def forget(self) -> None:
@@ -73,11 +75,19 @@ class Writer:
         self._memory.committed()
 
     def finish(self) -> None:
-        """The caller's transaction is about to end. Raises Refusal if a row points to nothing."""
+        """The caller's transaction is about to end.
+
+        Raises Refusal or IntegrityError if a row points to nothing.
+        """
         if (broken := self.broken()) is not None:
             raise broken.refusal()
+        self.require()
         self._numbers.clear()
         self._claims.finish()
+
+    def require(self) -> None:
+        """Look at the foreign keys now, if the database cannot. Raises IntegrityError."""
+        self._foreign_keys.require()
 
     def broken(self, *, deleted: bool = False, constrained: bool = False) -> Broken | None:
         """A row that points to one that has not come.
@@ -227,13 +237,11 @@ class Writer:
     ) -> Effect:
         return Effect(
             tables,
-            self._references,
-            self.holdings,
+            Context(self._references, self.holdings, self._foreign_keys, self._contests),
             cursor,
             draws=draws,
             all_new=all_new,
             last=last,
-            contests=self._contests,
         )
 
     def _reduced(self, run: Sequence[Part]) -> dict[str, Table]:

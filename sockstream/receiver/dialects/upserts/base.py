@@ -56,6 +56,10 @@ class Statements(ABC):
         )
         self.wanted = _escaped(quote(shape.wanted.column)) if shape.wanted else self.keys[0]
 
+    def stored(self, number: int, values: Values) -> Values:
+        """The values of one of the columns that are sent, in the form that the database has."""
+        return values
+
     @abstractmethod
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         """Add the rows whose key is not there yet; returns how many that were."""

@@ -49,6 +49,10 @@ class PortableStatements(Statements):
         ]
         return known + list(columns[len(known) :])
 
+    def stored(self, number: int, values: Values) -> Values:
+        encode = self._encoders[number]
+        return encode(values) if encode else values
+
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         found = self.find(cursor, columns[: len(self.keys)])
         rows = zip(*self.encoded(columns), strict=True)

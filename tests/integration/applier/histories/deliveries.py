@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from unittest import mock
 
-from django.db import OperationalError, connections
+from django.db import Error, OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from hypothesis import strategies as st
 
@@ -53,7 +53,7 @@ class Delivery:
                 self._take(step)
         while self._next < len(self.batches):
             self._give(self._next, self.rest)
-        connections[self.using].close()
+        self.leave()
 
     def _take(self, step: Step) -> None:
         if (ends := _SESSIONS.get(step.fault)) is not None:
@@ -69,7 +69,7 @@ class Delivery:
                 self._give(first, step.give)
         except Retry:
             # The same batches come again, to the same applier.
-            connections[self.using].close()
+            self.leave()
         else:
             if step.fault == "cut off":
                 # Nothing was new, so that nobody has met it.
@@ -145,7 +145,7 @@ def _cut_off(using: str) -> Iterator[None]:
         with connection.execute_wrapper(_Failing(0)):
             yield
     else:
-        connection.connection.close()
+        _lose(connection)
         yield
 
 
@@ -156,8 +156,17 @@ def _break(connection: BaseDatabaseWrapper) -> NoReturn:
         failed = sqlite3.OperationalError("disk I/O error")
         failed.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise OperationalError(*failed.args) from failed
-    connection.connection.close()
+    _lose(connection)
     raise OperationalError("the server closed the connection")
+
+
+def _lose(connection: BaseDatabaseWrapper) -> None:
+    """The connection of a server is lost. PyMySQL would not close again what was closed here."""
+    if connection.vendor == "mysql":
+        with suppress(Error), connection.cursor() as cursor:
+            cursor.execute("KILL CONNECTION_ID()")
+    else:
+        connection.connection.close()
 
 
 @dataclass
