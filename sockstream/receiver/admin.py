@@ -192,7 +192,7 @@ class ParkedAdmin(ReadOnlyAdmin):
         "id",
         "source",
         "stream",
-        "seq",
+        "seqs",
         "operation",
         "model",
         "key",
@@ -203,7 +203,7 @@ class ParkedAdmin(ReadOnlyAdmin):
     list_select_related = ("source",)
     search_fields = ("key",)
     ordering = ("source", "stream", "id")
-    exclude = ("names", "layout", "record", "op", "absent")
+    exclude = ("name", "names", "layout", "record", "op", "absent")
     readonly_fields = ("operation", "values")
     actions = ("retry_selected", "delete_selected")
 

@@ -57,7 +57,7 @@ class Offset(models.Model):
     epoch that the session announced, until its first commit moves it to `epoch`; empty if they are
     the same. `anew`: a person has said that the stream may begin with any history. `forwards`: the
     ids of the centrals whose rows the stream may hold, for a hub that sends them on. `parked` is
-    how many records of the stream are parked, and `parked_changes` how often people retried or
+    how many rows of the stream are parked, and `parked_changes` how often people retried or
     dropped some: an applier that remembers which ones there are sees that it has to look anew.
     `staged_seq`, `staged_digest` and `staged_epoch` are where the staged records end (0: there are
     none), `staged_bytes` is what they take, and `staged_tried` the last cut among them that they
@@ -237,29 +237,32 @@ class Reserved(models.Model):
 
 
 class Cause(models.TextChoices):
-    """Why a record is parked: of its own accord, or behind another one."""
+    """Why a row is parked: a record of its own could not be applied, or it waits for another."""
 
     FAULT = "fault", "its own fault"
-    ROW = "row", "same row"
     REFERENCE = "reference", "refers to it"
 
 
 class Parked(models.Model):
-    """A record that could not be applied, kept whole; nobody deletes it without being asked to.
+    """A row whose records could not be applied; nobody deletes it without being asked to.
 
+    One entry a row: `seq` is its first parked record, `last_seq` its last, which is kept whole.
     `layout` and `record` are msgpack as on the wire: the header of a batch with this one layout,
-    and `[op, 0, values]`. `names` is what the records of other rows may call this row, see
-    `applying.parked_rows`. `behind` is the number of the record that this one waits for; 0 for one
-    that is at fault itself. `absent`: without this record, central does not have the row. `epoch`
-    is in hex.
+    and `[op, 0, values]`; the column `op` counts, which is what they do to the row as central has
+    it. `names` is what the records of other rows may call this row, see `applying.parking.rows`,
+    and `name` the BLAKE2b-128 digest of the first of them. `behind` is the first record of the row
+    that this one waits for; 0 if a record of its own is at fault, for the reason of `code` and
+    `error`. `absent`: central does not have the row. `epoch` is in hex.
     """
 
     source = models.ForeignKey(Source, models.PROTECT, related_name="parked")
     stream = models.CharField(max_length=100)
     epoch = models.CharField(max_length=64)
     seq = models.BigIntegerField()
+    last_seq = models.BigIntegerField()
     op = models.PositiveSmallIntegerField()
     model = models.CharField(max_length=200)
+    name = Name()
     key = models.TextField()
     names = models.BinaryField()
     layout = models.BinaryField()
@@ -276,9 +279,16 @@ class Parked(models.Model):
         verbose_name_plural = "parked"
         constraints = [
             models.UniqueConstraint(
-                fields=["source", "stream", "epoch", "seq"], name="sockstream_parked_once"
+                fields=["source", "stream", "epoch", "model", "name"],
+                name="sockstream_parked_row_once",
             )
         ]
 
     def __str__(self) -> str:
-        return f"{self.model} {self.key} (seq {self.seq})"
+        return f"{self.model} {self.key} (seq {self.seqs})"
+
+    @property
+    def seqs(self) -> str:
+        """The records that the entry stands for: the first and the last."""
+        more = f" to {self.last_seq}" if self.last_seq != self.seq else ""
+        return f"{self.seq}{more}"

@@ -1,4 +1,4 @@
-"""The parked records, for people: looked up, tried again, dropped.
+"""The parked rows, for people: looked up, tried again, dropped.
 
 Each change holds the stream's offset as the applier does, so that it happens between two of its
 transactions, and counts in `Offset.parked_changes`, by which a running applier notices it.
@@ -14,6 +14,7 @@ from functools import partial
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 from django.db.models import F, QuerySet
+from django.utils import timezone
 
 from sockstream.conf import settings
 from sockstream.exceptions import SockstreamError
@@ -21,8 +22,9 @@ from sockstream.wire.errors import WireError
 
 from .applying.applier import Applier
 from .applying.faults import BLAMED, RecordFault, blame, transient, words_of
-from .applying.parking.judge import Parking, of_stream
-from .applying.parking.replaying import Replay, delete
+from .applying.parking import entries
+from .applying.parking.judge import Parking
+from .applying.parking.replaying import Replay
 from .applying.parts import Headers, allowed_models
 from .applying.tables.effects import Meetings
 from .applying.tables.integrity import checked
@@ -112,7 +114,7 @@ def drop(using: str, ids: Collection[int]) -> int:
             with _holding(offset, using) as held:
                 rows = _with_dependents(held, ids, using)
                 require_dependents(rows, ids)
-                delete(held, rows, using)
+                entries.delete(held, [row.pk for row in rows], using)
                 _change(held, using, dropped=len(rows))
                 dropped += len(rows)
     return dropped
@@ -137,14 +139,16 @@ class _Retry:
     def run(self, outcome: Outcome) -> None:
         """Raises SockstreamError."""
         self._parking.begin(self._offset)
-        rows = {row.seq: row for row in self._chosen(outcome)}
-        done = self._replay.run(rows, self._write)
+        rows = self._chosen(outcome)
+        mine = entries.of_stream(self._offset, self._using).filter(pk__in=[row.pk for row in rows])
+        mine.update(retried_at=timezone.now())
+        done = self._replay.run(rows, self._write, least=2)
         self._writer.finish()
         _change(self._offset, self._using, applied=len(done.applied), meetings=done.meetings)
         if done.applied:
             transaction.on_commit(partial(self._tell, done.applied), using=self._using)
         outcome.applied += len(done.applied)
-        outcome.parked += done.parked
+        outcome.parked += done.parked.values()
 
     def _chosen(self, outcome: Outcome) -> list[Parked]:
         """Raises SockstreamError if one is named that a snapshot has made obsolete."""
@@ -168,7 +172,7 @@ class _Retry:
             stream=self._offset.stream,
             using=self._using,
             first_seq=applied[0].seq,
-            last_seq=applied[-1].seq,
+            last_seq=max(row.last_seq for row in applied),
             counts=lambda: dict(Counter(row.model for row in applied)),
         )
 
@@ -182,8 +186,8 @@ def _offsets(using: str, ids: Collection[int] | None) -> list[Offset]:
 
 def _with_dependents(offset: Offset, ids: Collection[int] | None, using: str) -> list[Parked]:
     """Those of the stream's parked records, and what waits behind them, in their order."""
-    mine = of_stream(offset, using).select_related("source").order_by("epoch", "seq")
-    rows = list(mine.defer("names", "layout", "record"))
+    mine = entries.of_stream(offset, using).select_related("source").order_by("epoch", "seq")
+    rows = list(mine.defer("layout", "record"))
     if ids is None:
         return rows
     behind: dict[tuple[str, int], list[Parked]] = {}

@@ -1,4 +1,4 @@
-"""How parked records look: as rows of a table, as JSON, and one of them with its values."""
+"""How parked rows look: in a table, as JSON, and one of them with its values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from sockstream.exceptions import printable
 from sockstream.wire.records import DELETE, INSERT, SAVE, UPDATE, decode_header
 
-from .applying.parking.judge import decoded
+from .applying.parking.entries import decoded
 from .applying.parts import Headers
 from .models import Cause, Parked
 
@@ -30,6 +30,7 @@ def as_dict(parked: Parked) -> dict[str, Any]:
         "stream": parked.stream,
         "epoch": parked.epoch[:8],
         "seq": parked.seq,
+        "last_seq": parked.last_seq,
         "op": OPS[parked.op],
         "model": parked.model,
         "key": parked.key,
@@ -51,8 +52,7 @@ def why(parked: Parked) -> str:
     """Why it is parked, in a few words."""
     if parked.cause == Cause.FAULT:
         return parked.error
-    words = "same row as" if parked.cause == Cause.ROW else "refers to the row of"
-    return f"{words} {parked.behind}"
+    return f"refers to the row of {parked.behind}"
 
 
 def values(parked: Parked) -> list[tuple[str, str]]:
@@ -92,7 +92,7 @@ def show_list(rows: Sequence[Parked], console: Console) -> None:
     for row in rows:
         texts = (f"{row.source.name}/{row.stream}", OPS[row.op], row.model, row.key, why(row))
         since = f"{row.parked_at:%Y-%m-%d %H:%M:%S} UTC"
-        table.add_row(str(row.pk), str(row.seq), *map(_cell, texts), since)
+        table.add_row(str(row.pk), row.seqs, *map(_cell, texts), since)
     console.print(table)
 
 

@@ -26,9 +26,10 @@ from sockstream.wire.records import Batch
 
 from . import staging
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient
-from .halving import Write, fault_of
+from .halving import Write, fault_of, write_halving
+from .parking import entries
 from .parking.judge import Parking
-from .parking.replaying import Replay, of_epoch
+from .parking.replaying import Replay
 from .parts import (
     Headers,
     Part,
@@ -84,12 +85,11 @@ class Applier:
         parks, limit = own.ON_ERROR == "park", own.PARKED_MAX
         self._parking = Parking(source, stream, using, parks=parks, limit=limit)
         self._writer = Writer(source, stream, using, self._parking.is_parked)
-        write, forget = self._writer.write, self._writer.forget
-        self._slowly: Write = partial(self._parking.write, write=write, forget=forget)
+        self._replay = partial(Replay, headers=self._headers, writer=self._writer, using=using)
+        write = partial(self._writer.write, whole=True)
         self._close_look = checked(
-            partial(write, whole=True), self._writer.holdings, using, require=self._writer.require
+            write, self._writer.holdings, using, require=self._writer.require
         )
-        self._checked: Write = partial(self._parking.write, write=self._close_look, forget=forget)
         self._most_staged = own.STAGED_MAX
         self._prepared: object = None
         self._committed = (0, b"")
@@ -162,7 +162,7 @@ class Applier:
         together = [step for group in whole for step in group]
         last = fit_into_one(together)
         try:
-            self._commit(together, partial(self._quickly, last=last))
+            self._commit(together, partial(self._quickly, last=last), quick=True)
         except (*BLAMED, RecordFault) as error:
             if transient(error):
                 raise
@@ -181,7 +181,7 @@ class Applier:
     def _commit_slowly(self, group: Sequence[Step]) -> None:
         """Commit one group, which ends with these steps; what is staged is the rest of it."""
         try:
-            self._commit(group, self._slowly)
+            self._commit(group, self._writer.write)
         except BLAMED as error:
             if transient(error):
                 raise
@@ -191,14 +191,14 @@ class Applier:
         """The commit failed: park what was broken, if that is to be done, else name it."""
         if self._parking.parks:
             try:
-                self._commit(group, self._checked)
+                self._commit(group, self._close_look)
             except BLAMED as error:
                 if transient(error):
                     raise
             else:
                 return
         try:
-            self._commit(group, self._slowly, look=True)
+            self._commit(group, self._writer.write, look=True)
         except BLAMED as error:
             if transient(error):
                 raise
@@ -207,11 +207,17 @@ class Applier:
 
     # The transaction of a group, or of many.
 
-    def _commit(self, coming: Sequence[Step], write: Write, *, look: bool = False) -> None:
-        """`look`: name the record that is broken rather than let the commit find it."""
+    def _commit(
+        self, coming: Sequence[Step], write: Write, *, quick: bool = False, look: bool = False
+    ) -> None:
+        """`quick`: all at once, or not at all. `look`: name the record that is broken rather than
+        let the commit find it.
+        """
         with self._transaction():
             progress = self._hold()
-            counts = self._write(progress, coming, write)
+            counts = self._write(progress, coming, write if quick else partial(self._slowly, write))
+            if self._parking.refused:
+                self._try_again(progress, write)
             if look:
                 self._refuse_broken(progress.row, coming, counts)
             if coming[-1].cut and (broken := self._writer.broken(deleted=True)) is not None:
@@ -226,17 +232,16 @@ class Applier:
     def _write(self, progress: Progress, coming: Sequence[Step], write: Write) -> Counter[str]:
         """Write what is staged, and the steps; returns how many records of each model that is."""
         counts: Counter[str] = Counter()
-        written = 0
         for some in chunks(self._all(progress.row, coming)):
             if fresh := progress.after(some):
-                written += 1
                 parts = [step.part for step in fresh]
                 progress.advance(fresh[-1], write(parts))
                 progress.parked += self._parking.keep()
                 counts.update(_counted(parts))
-        if written > 1 and progress.parked:
-            self._try_again(progress)
         return counts
+
+    def _slowly(self, write: Write, parts: Sequence[Part]) -> Meetings:
+        return write_halving(parts, write, self._writer.forget, self._parking, self.using)
 
     def _all(self, row: Offset, coming: Sequence[Step]) -> Iterator[Step]:
         if row.staged_seq:
@@ -254,16 +259,13 @@ class Applier:
             parts = (step.part for step in self._all(row, group))
             raise broken.fault(parts, self._allowed)
 
-    def _try_again(self, progress: Progress) -> None:
-        """What was parked for a row of a later chunk can be applied at the group's end."""
-        mine = of_epoch(progress.row, self.using).filter(seq__gt=progress.row.seq)
-        rows = {row.seq: row for row in mine.defer("names", "layout", "record")}
-        if rows:
-            replay = Replay(progress.row, self._parking, self._headers, self._writer, self.using)
-            done = replay.run(rows, self._close_look)
-            progress.parked -= len(done.applied)
-            progress.meetings.add(done.meetings)
-            self._parking.release(done.applied)
+    def _try_again(self, progress: Progress, write: Write) -> None:
+        """What needed a later record, or is made right by one, is applied at the group's end."""
+        mine = entries.of_epoch(progress.row, self.using).filter(seq__gt=progress.row.seq)
+        done = self._replay(progress.row, self._parking).run(mine.defer("layout", "record"), write)
+        progress.parked -= len(done.applied)
+        progress.meetings.add(done.meetings)
+        self._parking.release(done.applied)
 
     # A group that is not here in whole.
 
@@ -279,7 +281,7 @@ class Applier:
         if end.last_seq - offset < 2 * (self._tried - offset):
             return False
         try:
-            self._commit(last, self._slowly)
+            self._commit(last, self._writer.write)
         except BLAMED as error:
             if transient(error):
                 raise
@@ -321,7 +323,7 @@ class Applier:
     def _note_commit(self, progress: Progress, counts: Counter[str]) -> None:
         self._note(progress)
         self._written += progress.records
-        parked = Counter(self._parking.labels)
+        parked = self._parking.labels
         self._parking.committed()
         if progress.records and records_applied.has_listeners(Applier):
             records_applied.send_robust(

@@ -143,7 +143,7 @@ def forget(name: Name, *, using: str) -> dict[str, int]:
 
 
 def parked(name: Name, *, using: str) -> int:
-    """How many records of a source or a stream are parked."""
+    """How many rows of a source or a stream are parked."""
     return sum(row.parked for row in _of(name, Offset, using))
 
 

@@ -19,9 +19,15 @@ def offset(using: str) -> Offset:
 
 
 def parked(using: str) -> list[tuple[int, str, int]]:
-    """What is parked: number, cause, and the number that it waits behind."""
+    """What is parked: the first record of each row, the cause, and the record that it waits for."""
     rows = Parked.objects.using(using).order_by("seq")
     return list(rows.values_list("seq", "cause", "behind"))
+
+
+def last(using: str) -> dict[int, tuple[int, int]]:
+    """What is parked: the last record of each row, and what that does to it, by its first."""
+    rows = Parked.objects.using(using).order_by("seq")
+    return {row.seq: (row.last_seq, row.op) for row in rows}
 
 
 def take(using: str, position: int) -> Slot:

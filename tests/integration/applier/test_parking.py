@@ -1,4 +1,4 @@
-"""With "park": a record at fault is set aside, and later ones of its row; the stream goes on."""
+"""With "park": a record at fault is set aside, and later ones replace it; the stream goes on."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from typing import Any
 
 import pytest
 from django.db import connections
+from django.test import override_settings
 
+from sockstream.exceptions import SockstreamError
 from sockstream.receiver.applying.applier import Applied
 from sockstream.receiver.models import Cause, Parked, State
+from sockstream.receiver.parked import retry
+from sockstream.receiver.parked_tables import values
 from sockstream.receiver.signals import records_applied
-from sockstream.wire.records import INSERT, Layout
+from sockstream.wire.records import DELETE, INSERT, UPDATE, Layout
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
-from tests.integration.applier.parking import offset, parked, take
+from tests.integration.applier.parking import MODELS, last, offset, parked, take
 from tests.zoo import models as zoo
 from tests.zoo.models import Parameter, Slot, Tree
 
 pytestmark = pytest.mark.usefixtures("parks")
+
+SLOTS = Layout("zoo.slot", ("id",), ("position", "name"))
 
 
 def test_one_bad_record_is_set_aside_and_the_rest_of_its_group_is_applied(central: str) -> None:
@@ -41,20 +47,123 @@ def test_one_bad_record_is_set_aside_and_the_rest_of_its_group_is_applied(centra
     assert at.error_code == ""
 
 
-def test_later_records_of_its_row_wait_behind_it(central: str) -> None:
+def test_later_records_of_its_row_replace_it(central: str) -> None:
     take(central, 7)
-    bad, other = Slot(position=7), Slot(position=1)
+    bad, other = Slot(position=7, name="first"), Slot(position=1)
     feed = Feed()
     applier = feed.applier(central)
     applier.apply([feed.insert(bad, other).batch()])
-    bad.position = 8
+    before = Parked.objects.using(central).get()
+    bad.position, bad.name = 8, "second"
     applier.apply([feed.update(bad, other).batch()])
-    applier.apply([feed.delete(bad, other).batch()])
-    applier.apply([feed.insert(bad).batch()])
-    found = [(1, "fault", 0), (3, "row", 1), (5, "row", 3), (7, "row", 5)]
-    assert parked(central) == found
+    bad.name = "third"
+    applier.apply([feed.update(bad).end().delete(other).batch()])
+    row = Parked.objects.using(central).get()
+    assert (row.seq, row.last_seq, row.op, row.absent) == (1, 5, INSERT, True)
+    assert dict(values(row)) == {"id": str(bad.id), "position": "8", "name": "third"}
+    for name in ("pk", "cause", "behind", "code", "error", "parked_at"):
+        assert getattr(row, name) == getattr(before, name)
     assert Slot.objects.using(central).count() == 1
-    assert (offset(central).seq, offset(central).parked) == (7, 4)
+    at = offset(central)
+    assert (at.seq, at.parked, at.records_applied) == (6, 1, 5)
+
+
+def test_a_row_that_is_deleted_before_it_was_there_is_not_parked_any_more(
+    central: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = take(central, 7)
+    bad = Slot(position=7)
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(bad).end().update(bad).batch()])
+    assert last(central) == {1: (2, INSERT)}
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "sockstream.receiver"):
+        applier.apply([feed.delete(bad).batch()])
+    assert caplog.messages == [
+        f"site-a/default: no longer parked: 1 (zoo.slot, key {bad.id}): "
+        "Record 3 deletes the row, which central does not have"
+    ]
+    at = offset(central)
+    assert (parked(central), at.parked, at.records_applied) == ([], 0, 3)
+    assert (at.deletes_missed, Slot.objects.using(central).get().id) == (0, taken.id)
+    bad.position = 8
+    applier.apply([feed.insert(bad).batch()])
+    assert Slot.objects.using(central).filter(id=bad.id).exists()
+
+
+def test_a_row_that_comes_and_goes_in_one_group_is_not_parked(
+    central: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    take(central, 7)
+    bad = Slot(position=7)
+    feed = Feed().insert(bad, Tree()).raw(INSERT, SLOTS, [b"s" * 16, 7, "too"]).delete(bad)
+    feed.applier(central).apply([feed.batch()])
+    assert parked(central) == [(3, "fault", 0)]
+    at = offset(central)
+    assert (at.parked, at.records_applied, at.deletes_missed) == (1, 3, 0)
+    assert f"not parked: 1 (zoo.slot, key {bad.id}): Record 4 deletes the row" in caplog.text
+
+
+@pytest.mark.parametrize("there", ["brought", "by somebody"])
+def test_a_row_that_central_has_is_to_be_deleted(central: str, there: str) -> None:
+    """The delete is parked, so that no row stays that the site has not."""
+    taken = take(central, 7)
+    row = Slot(position=1)
+    feed = Feed().insert(Tree())
+    if there == "brought":
+        feed.insert(row)
+    applier = feed.applier(central)
+    applier.apply([feed.batch()])
+    row.position = 7
+    write = feed.update if there == "brought" else feed.insert
+    applier.apply([write(row).batch()])
+    first = feed.seq
+    if there == "by somebody":
+        Slot.objects.using(central).create(id=row.id, position=1)
+    applier.apply([feed.delete(row).batch()])
+    assert last(central) == {first: (first + 1, DELETE)}
+    entry = Parked.objects.using(central).get()
+    assert (entry.absent, offset(central).parked) == (False, 1)
+    taken.delete()
+    assert Slot.objects.using(central).get().id == row.id
+    if there == "by somebody":
+        with pytest.raises(SockstreamError, match="has not brought"):
+            retry(central)
+    else:
+        assert retry(central).applied == 1
+    left = int(there == "by somebody")
+    assert len(parked(central)) == offset(central).parked == left
+    assert Slot.objects.using(central).count() == left
+
+
+def test_a_row_whose_delete_is_parked_comes_again(central: str) -> None:
+    taken = take(central, 7)
+    row = Slot(position=1)
+    feed = Feed()
+    applier = feed.applier(central)
+    applier.apply([feed.insert(row).batch()])
+    row.position = 7
+    applier.apply([feed.update(row).end().delete(row).end().insert(row).batch()])
+    assert last(central) == {2: (4, UPDATE)}
+    taken.delete()
+    assert retry(central).applied == 1
+    assert Slot.objects.using(central).get().position == 7
+    assert (offset(central).inserts_met, offset(central).updates_missed) == (0, 0)
+
+
+def test_a_busy_row_does_not_fill_what_is_remembered(central: str) -> None:
+    take(central, 7)
+    row = Slot(position=7)
+    more = {"MODELS": MODELS, "ON_ERROR": "park", "PARKED_MAX": 1}
+    with override_settings(SOCKSTREAM=more):
+        feed = Feed().insert(row)
+        applier = feed.applier(central)
+        for number in range(30):
+            row.name = str(number)
+            applier.apply([feed.update(row).batch()])
+    assert last(central) == {1: (31, INSERT)}
+    assert (offset(central).parked, offset(central).records_applied) == (1, 30)
 
 
 def test_another_session_knows_what_is_parked(central: str) -> None:
@@ -64,7 +173,8 @@ def test_another_session_knows_what_is_parked(central: str) -> None:
     feed.applier(central).apply([feed.insert(bad).batch()])
     bad.position = 8
     feed.applier(central).apply([feed.update(bad).batch()])
-    assert parked(central) == [(1, "fault", 0), (2, "row", 1)]
+    assert parked(central) == [(1, "fault", 0)]
+    assert last(central) == {1: (2, INSERT)}
 
 
 def test_constraints_that_postgresql_looks_at_in_the_end(databases: Databases) -> None:
@@ -133,8 +243,9 @@ def test_what_is_parked_is_asked_once_a_session(central: str) -> None:
         asked = [query["sql"] for query in connection.queries]
     finally:
         connection.force_debug_cursor = False
-    table = connection.ops.quote_name("sockstream_receiver_parked")
-    assert len([sql for sql in asked if f"FROM {table}" in sql]) == 1
+    table, seq = map(connection.ops.quote_name, ("sockstream_receiver_parked", "seq"))
+    wheres = [sql.partition(f"FROM {table} WHERE ")[2] for sql in asked]
+    assert len([w for w in wheres if w and seq not in w.partition("ORDER BY")[0]]) == 1
 
 
 def test_one_line_for_each_once_it_is_committed(
@@ -148,11 +259,12 @@ def test_one_line_for_each_once_it_is_committed(
         applier.apply([feed.insert(bad).batch(open=True)])
         assert not caplog.messages
         applier.apply([feed.update(bad).batch()])
+        applier.apply([feed.update(bad).batch()])
     first, second = caplog.messages
     assert first.startswith(
         f"site-a/default: parked 1 (zoo.slot, key {bad.id}): Central's database"
     )
-    assert second.endswith("Record 1 of the same row is parked")
+    assert second.endswith(f"parked 3 (zoo.slot, key {bad.id}): Record 1 of the same row is parked")
 
 
 def test_the_signal_counts_what_was_applied(central: str) -> None:
@@ -164,11 +276,14 @@ def test_the_signal_counts_what_was_applied(central: str) -> None:
 
     records_applied.connect(listen)
     try:
-        feed = Feed().insert(Slot(position=7), Slot(position=8), Parameter(name="p"))
-        feed.applier(central).apply([feed.batch()])
+        bad = Slot(position=7)
+        feed = Feed().insert(bad, Slot(position=8), Parameter(name="p")).update(bad)
+        applier = feed.applier(central)
+        applier.apply([feed.batch()])
+        applier.apply([feed.update(bad).end().update(bad).insert(Slot(position=9)).batch()])
     finally:
         records_applied.disconnect(listen)
-    assert heard == [{"zoo.slot": 1, "zoo.parameter": 1}]
+    assert heard == [{"zoo.slot": 1, "zoo.parameter": 1}, {"zoo.slot": 1}]
 
 
 def test_a_crash_leaves_rows_offset_and_parked_records_together(
@@ -200,4 +315,5 @@ def test_a_key_that_is_no_key_can_be_parked(central: str) -> None:
     applier = feed.applier(central)
     applier.apply([feed.batch()])
     applier.apply([feed.raw(2, layout, [{"a": 1}, "y"]).batch()])
-    assert parked(central) == [(1, "fault", 0), (3, "row", 1)]
+    assert parked(central) == [(1, "fault", 0)]
+    assert last(central) == {1: (3, INSERT)}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sockstream.receiver.models import Parked
-from sockstream.wire.records import INSERT, Layout
+from sockstream.receiver.models import Offset, Parked
+from sockstream.receiver.parked import drop, retry
+from sockstream.wire.records import INSERT, UPDATE, Layout
 from tests.integration.applier.feed import Feed
-from tests.integration.applier.parking import misfit, parked, take
+from tests.integration.applier.parking import last, misfit, offset, parked, take
 from tests.zoo import models as zoo
 from tests.zoo.models import Bounded, Branch, Category, Leaf, Slot, Tree
 
@@ -26,10 +27,11 @@ def test_rows_that_refer_to_a_missing_one_wait_and_theirs_too(central: str) -> N
     with_bad.tree = good
     moved = Leaf(branch=with_good)
     applier.apply([feed.insert(moved).update(with_bad).batch()])
-    assert parked(central)[3:] == [(8, "row", 3)]
+    assert parked(central)[1:] == [(3, "reference", 1), (5, "reference", 3)]
+    assert last(central)[3] == (8, INSERT)
     moved.branch = with_bad
     applier.apply([feed.update(moved).batch()])
-    assert parked(central)[4:] == [(9, "reference", 3)]
+    assert parked(central)[3:] == [(9, "reference", 3)]
     assert Branch.objects.using(central).get().id == with_good.id
     assert Leaf.objects.using(central).count() == 2
 
@@ -196,3 +198,67 @@ def test_what_refers_to_a_row_that_central_has_lost_waits_behind_its_records(cen
     on = Layout("zoo.pizza_toppings", ("pizza", "topping"), ())
     applier.apply([feed.raw(INSERT, on, [pizza.id.bytes, topping.id.bytes]).batch()])
     assert parked(central) == [(3, "fault", 0), (4, "reference", 3)]
+
+
+def test_an_earlier_record_of_a_group_does_not_replace_a_later_one(central: str) -> None:
+    """The group is taken apart for a bad record, when the later one is set aside already."""
+    take(central, 7)
+    feed, bad, good = Feed(), Tree(name="bad"), Tree(name="good")
+    refused(central, feed, bad)
+    branch = Branch(tree=good)
+    feed.insert(good, Slot(position=7), branch)
+    branch.tree = bad
+    feed.applier(central).apply([feed.update(branch).batch()])
+    assert parked(central) == [(1, "fault", 0), (3, "fault", 0), (5, "reference", 1)]
+    assert last(central)[5] == (5, UPDATE)
+    assert Branch.objects.using(central).get().tree_id == good.id
+    Tree(id=bad.id, name="bad").save(using=central)
+    drop(central, [Parked.objects.using(central).get(seq=3).pk])
+    Parked.objects.using(central).filter(seq=1).delete()
+    Offset.objects.using(central).update(parked=1)
+    assert retry(central).applied == 1
+    assert Branch.objects.using(central).get().tree_id == bad.id
+
+
+def test_a_record_at_fault_before_one_that_waits(central: str) -> None:
+    feed, bad = Feed(), Tree(name="bad")
+    refused(central, feed, bad)
+    branches = Layout("zoo.branch", ("id",), ("tree",))
+    feed.raw(INSERT, branches, [b"b" * 16, b"no such"])
+    feed.raw(2, branches, [b"b" * 16, bad.id.bytes]).insert(Tree())
+    feed.applier(central).apply([feed.batch()])
+    assert parked(central) == [(1, "fault", 0), (2, "reference", 1)]
+    assert last(central)[2] == (3, INSERT)
+    assert Parked.objects.using(central).get(seq=2).absent
+    assert Tree.objects.using(central).count() == 1
+
+
+def test_what_waited_for_a_row_that_is_gone_waits_for_nothing(central: str) -> None:
+    feed, bad, good = Feed(), Tree(name="bad"), Tree(name="good")
+    refused(central, feed, bad)
+    branch = Branch(tree=bad)
+    applier = feed.applier(central)
+    applier.apply([feed.insert(good, branch).batch()])
+    branch.tree = good
+    applier.apply([feed.update(branch).end().delete(bad).batch()])
+    assert parked(central) == [(3, "fault", 0)]
+    assert retry(central).applied == 1
+    assert Branch.objects.using(central).get().tree_id == good.id
+    assert (parked(central), offset(central).parked) == ([], 0)
+
+
+def test_a_parked_row_that_refers_to_another_one_in_the_end_waits_for_it(central: str) -> None:
+    """A retry of the other one takes it along, whatever its first reason was."""
+    take(central, 7)
+    feed, one, two = Feed(), Tree(name="one"), Tree(name="two")
+    refused(central, feed, one)
+    layout = Layout("zoo.tree", ("id",), ("name",))
+    branch = Branch(tree=one)
+    feed.insert(branch).end().raw(INSERT, layout, [two.id.bytes, misfit(central)]).end()
+    branch.tree = two
+    feed.applier(central).apply([feed.update(branch).batch()])
+    assert parked(central) == [(1, "fault", 0), (2, "reference", 3), (3, "fault", 0)]
+    feed.raw(2, layout, [two.id.bytes, "mended"])
+    feed.applier(central).apply([feed.batch()])
+    assert retry(central, [Parked.objects.using(central).get(seq=3).pk]).applied == 2
+    assert Branch.objects.using(central).get().tree_id == two.id

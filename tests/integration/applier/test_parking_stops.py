@@ -10,7 +10,7 @@ from sockstream.receiver.applying.applier import Stopped
 from sockstream.receiver.models import Offset, Parked, State
 from sockstream.wire.records import INSERT, Batch, Layout
 from tests.integration.applier.feed import Feed
-from tests.integration.applier.parking import MODELS, offset, parked, take
+from tests.integration.applier.parking import MODELS, last, offset, parked, take
 from tests.zoo import models as zoo
 from tests.zoo.models import Slot, Tree
 
@@ -64,18 +64,18 @@ def test_two_sites_with_integer_keys_stop_the_second(central: str) -> None:
 def test_so_many_and_no_more(central: str) -> None:
     take(central, 7)
     more = {"MODELS": MODELS, "ON_ERROR": "park", "PARKED_MAX": 2}
-    bad = Slot(position=7)
-    feed = Feed().insert(bad).end().update(bad).end().insert(Tree()).end().update(bad).end()
-    feed.insert(Tree())
+    bad, other, third = Slot(position=7), Slot(position=7), Slot(position=7)
+    feed = Feed().insert(bad).end().update(bad).insert(other).end().update(bad).end()
+    feed.insert(third).end().update(other)
     batch = feed.batch()
     with override_settings(SOCKSTREAM=more), pytest.raises(Stopped) as stopped:
         feed.applier(central).apply([batch])
-    assert (stopped.value.seq, stopped.value.error.code) == (4, "too-many-parked")
+    assert (stopped.value.seq, stopped.value.error.code) == (5, "too-many-parked")
     assert "PARKED_MAX" in stopped.value.error.mend
-    assert parked(central) == [(1, "fault", 0), (2, "row", 1)]
-    assert (offset(central).seq, offset(central).state) == (3, State.STOPPED)
+    assert last(central) == {1: (4, INSERT), 3: (3, INSERT)}
+    assert (offset(central).seq, offset(central).state) == (4, State.STOPPED)
     feed.applier(central).apply([batch])
-    assert (offset(central).seq, len(parked(central))) == (5, 3)
+    assert (offset(central).seq, len(parked(central))) == (6, 3)
 
 
 def test_to_stop_again_stops_at_what_depends_on_a_parked_record(central: str) -> None:

@@ -1,39 +1,41 @@
-"""Parked records tried again, in the transaction of whoever asks."""
+"""Parked rows tried again, in the transaction of whoever asks."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
-from django.db.models import QuerySet
 from django.db.models.functions import Length
-from django.utils import timezone
 
-from sockstream.receiver.applying.halving import Write
+from sockstream.receiver.applying.halving import Write, write_halving
 from sockstream.receiver.applying.parts import Headers
 from sockstream.receiver.applying.tables.effects import Meetings
 from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.receiver.models import Offset, Parked
 
-from .judge import Parking, decoded, of_stream
+from . import entries
+from .judge import Parking
 
 TOGETHER_BYTES = 4 << 20
 
 _AT_ONCE = 500
-_REASONS = ("cause", "behind", "absent", "code", "error")
+_NOTED = (*entries.REASON, "absent")
 
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it: the records that are applied, and no longer stored; those that stay."""
+    """What came of it: the rows that stay, by their first records; those that are applied, and no
+    longer stored.
+    """
 
+    parked: dict[int, Parked]
     applied: list[Parked] = field(default_factory=list)
-    parked: list[Parked] = field(default_factory=list)
     meetings: Meetings = field(default_factory=Meetings)
 
 
 class Replay:
-    """Applies parked records of the stream whose offset is held."""
+    """Applies parked rows of the stream whose offset is held."""
 
     def __init__(
         self, offset: Offset, parking: Parking, headers: Headers, writer: Writer, using: str
@@ -44,35 +46,49 @@ class Replay:
         self._writer = writer
         self._using = using
 
-    def run(self, rows: Mapping[int, Parked], write: Write) -> Replayed:
-        """Try these records of the offset's epoch, given by their numbers in ascending order.
+    def run(self, rows: Iterable[Parked], write: Write, *, least: int = 1) -> Replayed:
+        """Try these rows of the offset's epoch, which come in the order of their first records, as
+        long as that makes them fewer: one may need another that comes after it.
+
+        `least`: how often they are tried anyway. A writer learns from the first failure which
+        unique values are in each other's way.
 
         Raises RecordFault for what is wrong with more than a record, and what `write` raises of
         the database's failures.
         """
-        self._parking.reload(without=rows.keys())
-        done = Replayed()
+        done = Replayed({row.seq: row for row in rows})
         still: dict[int, Parked] = {}
-        for seqs in self._slices(list(rows)):
-            parts = [decoded(parked, self._headers) for parked in self._stored(seqs)]
-            done.meetings.add(self._parking.write(parts, write, self._writer.forget))
-            still |= {parked.seq: parked for parked in self._parking.take()}
-        for seq, row in rows.items():
-            if seq in still:
-                self._note(row, still[seq])
-            (done.parked if seq in still else done.applied).append(row)
-        delete(self._offset, done.applied, self._using)
+        for attempt in count(1):
+            still = self._try(done, write)
+            applied = [row for seq, row in done.parked.items() if seq not in still]
+            entries.delete(self._offset, [row.pk for row in applied], self._using)
+            done.applied += applied
+            done.parked = {seq: row for seq, row in done.parked.items() if seq in still}
+            if not done.parked or not (applied or attempt < least):
+                break
+        for seq, row in done.parked.items():
+            self._note(row, still[seq])
         return done
 
-    def _stored(self, seqs: Collection[int]) -> QuerySet[Parked]:
-        return of_epoch(self._offset, self._using).filter(seq__in=seqs)
+    def _try(self, done: Replayed, write: Write) -> dict[int, Parked]:
+        """Write those that are parked, once; returns what is set aside again."""
+        self._parking.let_go(done.parked.values())
+        still: dict[int, Parked] = {}
+        for seqs in self._slices(list(done.parked)):
+            stored = entries.of_epoch(self._offset, self._using).filter(seq__in=seqs)
+            parts = [entries.decoded(parked, self._headers) for parked in stored]
+            forget = self._writer.forget
+            done.meetings.add(write_halving(parts, write, forget, self._parking, self._using))
+            still |= {parked.seq: parked for parked in self._parking.take()}
+        return still
 
-    def _slices(self, seqs: list[int]) -> Iterator[list[int]]:
-        """The numbers, so many together that their records are no burden for the memory."""
+    def _slices(self, seqs: list[int]) -> Iterator[Sequence[int]]:
+        """The rows, so many together that their records are no burden for the memory."""
         taken: list[int] = []
         size = 0
         for start in range(0, len(seqs), _AT_ONCE):
-            some = self._stored(seqs[start : start + _AT_ONCE])
+            some = entries.of_epoch(self._offset, self._using)
+            some = some.filter(seq__in=seqs[start : start + _AT_ONCE])
             for seq, length in some.values_list("seq", Length("record")):
                 if taken and size + length > TOGETHER_BYTES:
                     yield taken
@@ -83,21 +99,9 @@ class Replay:
             yield taken
 
     def _note(self, row: Parked, parked: Parked) -> None:
-        """Why the record stays parked, which may be for another reason than before."""
-        row.retried_at = timezone.now()
-        for name in _REASONS:
+        """Why the row stays parked, which may be for another reason than before."""
+        changed = [name for name in _NOTED if getattr(row, name) != getattr(parked, name)]
+        for name in changed:
             setattr(row, name, getattr(parked, name))
-        row.save(using=self._using, update_fields=[*_REASONS, "retried_at"])
-
-
-def of_epoch(offset: Offset, using: str) -> QuerySet[Parked]:
-    """The stream's parked records that can be applied, in their order."""
-    mine = of_stream(offset, using).filter(epoch=bytes(offset.epoch).hex())
-    return mine.order_by("seq")
-
-
-def delete(offset: Offset, rows: Collection[Parked], using: str) -> None:
-    """Delete parked records of the stream."""
-    keys = [row.pk for row in rows]
-    for start in range(0, len(keys), _AT_ONCE):
-        of_stream(offset, using).filter(pk__in=keys[start : start + _AT_ONCE]).delete()
+        if changed:
+            row.save(using=self._using, update_fields=changed)

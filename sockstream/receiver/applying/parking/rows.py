@@ -1,7 +1,7 @@
-"""The rows that have parked records, as an applier remembers them, and what depends on them.
+"""The parked rows, as an applier remembers them, and what depends on them.
 
-A record depends on a parked one if it is of the same row, or if it refers to a row that is not
-there because its insert is parked. Names are msgpack, so that whatever came as a key can be
+A record depends on a parked row if it is of that row, or if it refers to the row and the row is
+not there because its insert is parked. Names are msgpack, so that whatever came as a key can be
 looked up.
 """
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack  # type: ignore[import-untyped]
 
 from sockstream.receiver.applying.plans import IN_DATABASE, Plan
-from sockstream.receiver.models import Cause
 from sockstream.rows import Kind, describe
 from sockstream.wire.records import BEGIN, DELETE
 
@@ -23,12 +22,12 @@ Names = dict[str, bytes]
 """What a row is called: "" for its key, and each other field that foreign keys point to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Behind:
-    """Why a record has to wait, and for which one."""
+class Row(NamedTuple):
+    """A parked row. `seq`: its first parked record. `absent`: central does not have the row."""
 
-    cause: Cause
     seq: int
+    absent: bool
+    names: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,54 +39,42 @@ class Reference:
     field: str
     in_parts: bool
 
-    def name(self, values: Sequence[Any]) -> bytes | None:
-        """The name in these values; None if the reference is NULL."""
+    def name(self, values: Sequence[Any]) -> bytes:
+        """The name in these values; empty if the reference is NULL."""
         value = values[self.position]
         if value is None:
-            return None
+            return b""
         return _packed(value if self.in_parts else [value])
 
 
 class ParkedRows:
-    """The parked rows of one stream. What was added since `mark` can be taken back."""
+    """The parked rows of one stream."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, dict[bytes, int]] = {}
+        self._rows: dict[str, dict[bytes, Row]] = {}
         self._absent: dict[tuple[str, str], dict[bytes, int]] = {}
-        self._since: list[tuple[dict[bytes, int], bytes, int | None]] = []
 
     def __bool__(self) -> bool:
         return any(self._rows.values())
 
-    def add(self, label: str, names: Names, seq: int, *, absent: bool) -> None:
-        """Record `seq` of the row is parked. `absent`: central does not have the row."""
-        self._note(self._rows.setdefault(label, {}), names[""], seq)
-        if absent:
-            for field, name in names.items():
-                self._note(self._absent.setdefault((label, field), {}), name, seq)
+    def put(self, label: str, name: bytes, row: Row | None) -> None:
+        """The row that this is the key's name of is parked like this, or not any more."""
+        of_model = self._rows.setdefault(label, {})
+        if (old := of_model.pop(name, None)) is not None and old.absent:
+            for field, called in old.names.items():
+                absent = self._absent[label, field]
+                if absent.get(called) == old.seq:
+                    del absent[called]
+        if row is not None:
+            of_model[name] = row
+            if row.absent:
+                for field, called in row.names.items():
+                    self._absent.setdefault((label, field), {})[called] = row.seq
 
-    def _note(self, place: dict[bytes, int], name: bytes, seq: int) -> None:
-        known = place.get(name)
-        self._since.append((place, name, known))
-        place[name] = max(seq, known or 0)
-
-    def has(self, label: str, key: Sequence[Any]) -> bool:
-        """Whether records of the row with a key of these parts are parked."""
-        of_row = self._rows.get(label)
-        return of_row is not None and _packed(key) in of_row
-
-    def mark(self) -> None:
-        """From here on, what is added can be taken back."""
-        self._since.clear()
-
-    def take_back(self) -> None:
-        """Forget what was added since the mark."""
-        for place, name, known in reversed(self._since):
-            if known is None:
-                del place[name]
-            else:
-                place[name] = known
-        self._since.clear()
+    def find(self, label: str, key: Sequence[Any]) -> Row | None:
+        """The row of a model with a key of these parts, if it is parked."""
+        of_model = self._rows.get(label)
+        return of_model.get(_packed(key)) if of_model else None
 
     def concerns(self, plan: Plan) -> bool:
         """Whether a record of this plan may have to wait."""
@@ -97,43 +84,48 @@ class ParkedRows:
             or any(self._absent.get((ref.label, ref.field)) for ref in references(plan))
         )
 
-    def behind(self, plan: Plan, op: int, values: Sequence[Any]) -> Behind | None:
-        """What the record has to wait for, if anything. A mark of a snapshot never waits."""
+    def awaited(self, plan: Plan, op: int, values: Sequence[Any], own: Row | None) -> int:
+        """The first record of another parked row that the record has to wait for; 0 if there is
+        none. A mark of a snapshot never waits. `own`: the row of the record, if it is parked.
+        """
         if op >= BEGIN:
-            return None
-        if of_row := self._rows.get(plan.label):
-            seq = of_row.get(_packed(values[: plan.key_width]))
-            if seq is not None:
-                return Behind(Cause.ROW, seq)
+            return 0
         if op == DELETE:
-            return self._behind_children(plan)
+            return self._child(plan, own)
         for ref in references(plan):
-            absent = self._absent.get((ref.label, ref.field))
-            seq = absent.get(ref.name(values) or b"") if absent else None
-            if seq is not None:
-                return Behind(Cause.REFERENCE, seq)
-        return None
+            if absent := self._absent.get((ref.label, ref.field)):
+                seq = absent.get(ref.name(values), 0)
+                if seq and (own is None or seq != own.seq):
+                    return seq
+        return 0
 
-    def _behind_children(self, plan: Plan) -> Behind | None:
-        """A delete that the database cascades must not take a row whose last moves are parked."""
+    def _child(self, plan: Plan, own: Row | None) -> int:
+        """A delete that the database cascades must not take a row whose last state is parked."""
         for label in _cascading(plan):
-            if of_child := self._rows.get(label):
-                return Behind(Cause.REFERENCE, max(of_child.values()))
-        return None
+            children = (row.seq for row in self._rows.get(label, {}).values() if row is not own)
+            if last := max(children, default=0):
+                return last
+        return 0
 
-    def refers(self, plan: Plan, values: Sequence[Any]) -> Behind | None:
-        """The parked row that the record refers to, whether central should have it or not."""
+    def refers(self, plan: Plan, values: Sequence[Any]) -> int:
+        """The first record of the parked row that the record refers to, whether central should
+        have it or not; 0 if there is none.
+        """
         for ref in references(plan):
-            of_row = self._rows.get(ref.label) if not ref.field else None
-            seq = of_row.get(ref.name(values) or b"") if of_row else None
-            if seq is not None:
-                return Behind(Cause.REFERENCE, seq)
-        return None
+            of_model = self._rows.get(ref.label) if not ref.field else None
+            if of_model and (row := of_model.get(ref.name(values))):
+                return row.seq
+        return 0
+
+
+def key_name(plan: Plan, values: Sequence[Any]) -> bytes:
+    """What other records call the row of this one by its key."""
+    return _packed(values[: plan.key_width])
 
 
 def names_of(plan: Plan, op: int, values: Sequence[Any]) -> Names:
     """What other records may call the row of this one."""
-    names = {"": _packed(values[: plan.key_width])}
+    names = {"": key_name(plan, values)}
     if op != DELETE:
         columns = {column.name: number for number, column in enumerate(plan.columns)}
         for field in _pointed_to(plan) & columns.keys():

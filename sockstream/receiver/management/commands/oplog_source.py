@@ -116,7 +116,7 @@ class Command(commands.SockstreamCommand):
         name = self._name(options["source"])
         if not options["yes"]:
             waiting = registry.parked(name, using=self.using)
-            also = f" and its {waiting} parked records" if waiting else ""
+            also = f" and its {waiting} parked rows" if waiting else ""
             commands.confirm(f"Forget {name}{also} for good?", "--yes")
         gone = self._patiently(partial(registry.forget, name, using=self.using))
         counts = ", ".join(f"{count} {model}" for model, count in sorted(gone.items()))
