@@ -185,7 +185,8 @@ class Service:
     ) -> None:
         """Wait for a commit, for one of these files, for a stop, or for `deadline`."""
         reading = [*reading, self._hangup.fileno()]
-        if not self._stop.requested:
+        if self._drained_by is None:
+            # Readable also if the stop came since the caller looked; once it is known, it stays so.
             reading.append(self._stop.fileno())
         if (commits := self._intake.fileno()) is not None:
             reading.append(commits)

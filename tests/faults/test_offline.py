@@ -94,6 +94,25 @@ def test_a_central_that_does_not_answer_keeps_nothing_waiting(
             assert sender.stop() == 0, sender.log
 
 
+def test_a_stop_is_heard_whenever_it_comes(
+    databases: Databases, certificates: Certificates
+) -> None:
+    """Here while the sender looks for work, right before it waits for a central that is silent."""
+    site, patient = PAIRS["sqlite-sqlite"].site, {"CONNECT_TIMEOUT": 600.0}
+    databases.clean(site)
+    with socket.create_server((HOST, 0)) as silent:
+        silent.settimeout(20)
+        address = f"{HOST}:{silent.getsockname()[1]}"
+        for _ in range(6):
+            with (
+                SenderProcess(site, certificates, address, settings=patient) as sender,
+                silent.accept()[0],
+            ):
+                sender.signal(signal.SIGHUP)
+                with silent.accept()[0]:
+                    assert sender.stop() == 0, sender.log
+
+
 @pytest.mark.slow
 def test_a_site_that_migrates_while_offline(
     databases: Databases, certificates: Certificates, tmp_path: Path
