@@ -135,6 +135,8 @@ def empty(connection: BaseDatabaseWrapper) -> None:
         connection.close()
         # A connection that is closed in a transaction forgets it only then.
         connection.connect()
+    elif connection.connection is not None and not connection.is_usable():
+        connection.close()
     tables = set(connection.introspection.table_names()) - KEPT
     ours = {table for table in tables if table.startswith("sockstream_")}
     with connection.cursor() as cursor, _unguarded(connection, cursor):

@@ -69,6 +69,7 @@ class Holders:
         self._holders: dict[tuple[str, str], Holder] = {}
         self._applied: dict[str, int] = {}
         self._reading = asyncio.Semaphore(_READERS)
+        self._unnoted = False
 
     async def open(self, link: Holder, hello: Hello) -> offsets.Opened:
         """Give the stream to `link`, which takes it from whoever has it.
@@ -167,7 +168,12 @@ class Holders:
         try:
             await self._in_pool(call)
         except DatabaseError as error:
-            logger.warning("The sources cannot be noted as seen: %s", faults.words_of(error))
+            if not self._unnoted:
+                words = faults.words_of(error)
+                logger.warning("The sources cannot be noted as seen: %s", words)
+            self._unnoted = True
+        else:
+            self._unnoted = False
 
     def _let_go(self, links: Iterable[Holder], verdicts: Mapping[tls.Peer, WireError]) -> None:
         for link in links:
