@@ -151,6 +151,7 @@ class OffsetAdmin(ReadOnlyAdmin):
     exclude = (
         "epoch",
         "pending_epoch",
+        "pending_parent",
         "digest",
         "instance",
         "former_instance",

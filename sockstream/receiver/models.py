@@ -55,19 +55,20 @@ class Offset(models.Model):
     The row moves in the transaction of the rows it speaks of. Whoever holds an older `fence`
     matches no row any more. `epoch` is empty as long as nothing is applied. `pending_epoch` is the
     epoch that the session announced, until its first commit moves it to `epoch`; empty if they are
-    the same. `anew`: a person has said that the stream may begin with any history. `forwards`: the
-    ids of the centrals whose rows the stream may hold, for a hub that sends them on. `parked` is
-    how many rows of the stream are parked, and `parked_changes` how often people retried or
-    dropped some: an applier that remembers which ones there are sees that it has to look anew.
-    `staged_seq`, `staged_digest` and `staged_epoch` are where the staged records end (0: there are
-    none), `staged_bytes` is what they take, and `staged_tried` the last cut among them that they
-    could not be committed at.
+    the same. `pending_parent` is the epoch that it comes from. `anew`: a person has said that the
+    stream may begin with any history. `forwards`: the ids of the centrals whose rows the stream may
+    hold, for a hub that sends them on. `parked` is how many rows of the stream are parked, and
+    `parked_changes` how often people retried or dropped some: an applier that remembers which ones
+    there are sees that it has to look anew. `staged_seq`, `staged_digest` and `staged_epoch` are
+    where the staged records end (0: there are none), `staged_bytes` is what they take, and
+    `staged_tried` the last cut among them that they could not be committed at.
     """
 
     source = models.ForeignKey(Source, models.PROTECT, related_name="offsets")
     stream = models.CharField(max_length=100)
     epoch = models.BinaryField(default=b"")
     pending_epoch = models.BinaryField(default=b"")
+    pending_parent = models.BinaryField(default=b"")
     anew = models.BooleanField(default=False)
     forwards = models.TextField(default="", blank=True)
     seq = models.BigIntegerField(default=0)

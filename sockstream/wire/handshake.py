@@ -19,6 +19,7 @@ offset itself before it confirms. An epoch never changes by itself.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from .digest import ZERO, Position
@@ -73,16 +74,16 @@ def judge_hello(
     session: int = 0,
     confirmed: bool = True,
     *,
-    pending: bytes = b"",
+    pending: Collection[bytes] = (),
     name: str = "SOURCE",
     schema: bytes = b"",
     protocols: tuple[int, int] = (PROTOCOL_MIN, PROTOCOL_MAX),
 ) -> Judgement:
     """What central answers to `hello`.
 
-    `known` is what it has applied of the stream (None: nothing), `pending` an epoch that it heard
-    of before and has nothing of (b"": none), `session` the last number that it gave, and
-    `confirmed` whether that one was confirmed: a lost welcome is answered with the same number.
+    `known` is what it has applied of the stream (None: nothing), `pending` the epochs that it heard
+    of since and has nothing of, `session` the last number that it gave, and `confirmed` whether
+    that one was confirmed: a lost welcome is answered with the same number.
     `name` is how a command calls the stream, `schema` the fingerprint of central's own models, b""
     if it has none. Raises WireError: bad-message, version-unsupported, unknown-source,
     epoch-unknown, sender-rewound, history-diverged or gap.
@@ -165,9 +166,9 @@ def _check_session(hello: Hello, session: int) -> None:
         )
 
 
-def _is_fork(hello: Hello, known: Position, pending: bytes) -> bool:
+def _is_fork(hello: Hello, known: Position, pending: Collection[bytes]) -> bool:
     """Whether a person at the site began a new epoch after the known one, with a snapshot."""
-    parents = {known.epoch, pending} - {b""}
+    parents = {known.epoch, *pending}
     return hello.epoch != known.epoch and hello.parent_epoch in parents
 
 

@@ -139,6 +139,7 @@ def move(progress: Progress, using: str) -> None:
     changes: dict[str, Any] = {
         "epoch": bytes(row.epoch),
         "pending_epoch": b"",
+        "pending_parent": b"",
         "seq": progress.seq,
         "digest": progress.digest,
         "applied_at": timezone.now(),

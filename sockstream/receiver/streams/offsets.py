@@ -195,12 +195,16 @@ def _take_over(row: Offset, hello: Hello, schema: bytes) -> Opened:
         known,
         row.session,
         row.confirmed,
-        pending=bytes(row.pending_epoch),
+        pending=set(map(bytes, (row.pending_epoch, row.pending_parent))) - {b""},
         name=Name(row.source.name, row.stream).quoted,
         schema=schema,
     )
     # The rest of the position stays that of what is applied, until something of the epoch is.
-    row.pending_epoch = b"" if hello.epoch == bytes(row.epoch) else hello.epoch
+    # Whether the site hears of its welcome decides which of the two its next epoch comes from.
+    ahead = hello.epoch != bytes(row.epoch)
+    row.pending_epoch, row.pending_parent = (
+        (hello.epoch, hello.parent_epoch) if ahead else (b"", b"")
+    )
     staged_seq, staged_digest = staging.end_of(row, hello.epoch, judgement.offset)
     row.session = judgement.session
     row.confirmed = False

@@ -72,8 +72,10 @@ def adopt(name: Name, *, using: str) -> tuple[Name, Position]:
         row = rows[0]
         before = Position(bytes(row.epoch), row.seq, bytes(row.digest))
         staging.drop(row, using)
-        anew = {"epoch": b"", "pending_epoch": b"", "anew": True, "seq": 0, "digest": ZERO}
-        mine.update(**anew, **_NO_ERROR, session=0, confirmed=True)
+        nothing = dict.fromkeys(("epoch", "pending_epoch", "pending_parent"), b"")
+        mine.update(
+            **nothing, anew=True, seq=0, digest=ZERO, **_NO_ERROR, session=0, confirmed=True
+        )
     return Name(name.source, row.stream), before
 
 

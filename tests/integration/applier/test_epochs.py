@@ -13,7 +13,7 @@ from sockstream.wire.errors import WireError
 from tests.integration.applier.feed import EPOCH, Feed
 from tests.zoo.models import Parameter
 
-FORK, FURTHER = b"f" * 16, b"g" * 16
+FORK, FURTHER, THIRD = b"f" * 16, b"g" * 16, b"h" * 16
 
 
 def offset(using: str) -> Offset:
@@ -105,11 +105,26 @@ def test_a_fork_of_a_fork_of_which_nothing_came(central: str, original: Feed) ->
     assert position(central) == (EPOCH, 3, original.digest, FURTHER)
 
 
+def test_the_welcome_of_a_fork_s_fork_was_lost(central: str, original: Feed) -> None:
+    """The site goes on from the last epoch of which it knows that central heard."""
+    heard(central)
+    heard(central, FURTHER, FORK)
+    for again in (FURTHER, THIRD, b"i" * 16):
+        heard(central, again, FORK)
+    with pytest.raises(WireError, match=r"epoch [0-9a-f]{8}"):
+        heard(central, b"j" * 16, FURTHER)
+    opened = Feed().opened(central, epoch=b"j" * 16, parent_epoch=b"i" * 16)
+    assert opened.offset == 0
+    original.opened(central, lowest_seq=3, acked_seq=3)
+    with pytest.raises(WireError, match=r"epoch [0-9a-f]{8}"):
+        heard(central, THIRD, FORK)
+
+
 def test_an_epoch_that_nobody_continues_is_unknown(central: str, original: Feed) -> None:
     heard(central)
     for parent in (b"", FURTHER):
         with pytest.raises(WireError) as refused:
-            Feed().opened(central, epoch=b"h" * 16, parent_epoch=parent)
+            Feed().opened(central, epoch=THIRD, parent_epoch=parent)
         assert refused.value.code == "epoch-unknown"
 
 

@@ -58,8 +58,9 @@ def test_a_fork_of_the_known_epoch_begins_at_its_first_record() -> None:
 
 def test_a_fork_of_an_epoch_of_which_nothing_came() -> None:
     says = hello(epoch=OTHER, parent_epoch=b"p" * 16, lowest_seq=1, acked_seq=0)
-    assert judge_hello(says, AT_SEVEN, pending=b"p" * 16).offset == 0
-    for pending in (b"", b"q" * 16):
+    for pending in ([b"p" * 16], [b"q" * 16, b"p" * 16]):
+        assert judge_hello(says, AT_SEVEN, pending=pending).offset == 0
+    for pending in ([], [b"q" * 16]):
         with pytest.raises(WireError) as caught:
             judge_hello(says, AT_SEVEN, pending=pending)
         assert caught.value.code == "epoch-unknown"
