@@ -64,7 +64,7 @@ def stage_each_batch() -> None:
 
     whole = Applier.apply
 
-    def apply(self: Applier, batches: Sequence[Any]) -> Any:
+    def apply(self: Applier, batches: Sequence[Any], **_: Any) -> Any:
         return [whole(self, [batch]) for batch in batches][-1]
 
     Applier.apply = apply  # type: ignore[method-assign]

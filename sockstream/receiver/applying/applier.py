@@ -26,6 +26,7 @@ from sockstream.wire.records import Batch
 
 from . import staging
 from .faults import BLAMED, Fenced, RecordFault, Retry, Stopped, blame, transient
+from .flow import Dry, Flow, More
 from .halving import Write, fault_of, write_halving
 from .parking import entries
 from .parking.judge import Parking
@@ -55,13 +56,15 @@ class Applied:
     """What a call of `apply` came to.
 
     `offset` and `digest` are those of the last commit: what may be acked. `records` is how many
-    records this call applied, `staged` how many are kept of a group that has not ended.
+    records this call applied, `staged` how many are kept of a group that has not ended, and `left`
+    how many of the last batches are the caller's to keep.
     """
 
     offset: int
     digest: bytes
     records: int
     staged: int = 0
+    left: int = 0
 
 
 class Applier:
@@ -97,8 +100,14 @@ class Applier:
         self._tried = 0
         self._written = 0
 
-    def apply(self, batches: Sequence[Batch]) -> Applied:
+    def apply(
+        self, batches: Sequence[Batch], *, more: More | None = None, keeps: bool = False
+    ) -> Applied:
         """Apply the groups that end in the batches, and stage the rest of the records.
+
+        With `more`, a group is applied ahead of its end as long as it gives some of it. `keeps`:
+        after whole groups, the caller keeps the batches that hold the beginning of another one,
+        and gives them again with what follows.
 
         What is at or below the offset, or staged already, is skipped. Raises Stopped if a record
         can't be applied: the groups before it are committed, and the stop is noted. Raises Fenced
@@ -107,7 +116,7 @@ class Applier:
         """
         self._written = 0
         try:
-            self._take(batches)
+            left = self._take(batches, more, keeps=keeps)
         except RecordFault as fault:
             raise self._stopped(fault) from fault
         except (DatabaseError, InterfaceError) as error:
@@ -115,10 +124,13 @@ class Applier:
                 raise
             raise Retry(reason) from error
         seq, digest = self._committed
-        return Applied(seq, digest, self._written, max(0, (self._staged or 0) - seq))
+        staged = max(0, (self._staged or 0) - seq)
+        return Applied(seq, digest, self._written, staged, len({step.batch for step in left}))
 
-    def _take(self, batches: Sequence[Batch]) -> None:
+    def _take(self, batches: Sequence[Batch], more: More | None, *, keeps: bool) -> Sequence[Step]:
+        """Returns the steps that the caller keeps."""
         coming: Sequence[Step] = list(steps(self._unstaged(batches), self._headers))
+        tried = False
         while coming:
             whole: Sequence[Sequence[Step]] = ()
             if not self._staged:
@@ -127,9 +139,14 @@ class Applier:
                 self._settle(whole)
             elif (width := end_of_group(coming)) and self._end(coming[:width]):
                 coming = coming[width:]
+            elif keeps and self._written:
+                return coming
+            elif more is not None and not (self._staged or width or tried):
+                coming, tried = self._ahead(coming, more), True
             else:
                 self._stage(coming)
-                return
+                return ()
+        return ()
 
     def _unstaged(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         """The batches without those that are staged: a site may send them again."""
@@ -208,14 +225,21 @@ class Applier:
     # The transaction of a group, or of many.
 
     def _commit(
-        self, coming: Sequence[Step], write: Write, *, quick: bool = False, look: bool = False
+        self,
+        coming: Sequence[Step],
+        write: Write,
+        *,
+        quick: bool = False,
+        look: bool = False,
+        flow: Iterable[Sequence[Step]] | None = None,
     ) -> None:
         """`quick`: all at once, or not at all. `look`: name the record that is broken rather than
-        let the commit find it.
+        let the commit find it. `flow`: the chunks, if they are still coming.
         """
         with self._transaction():
             progress = self._hold()
-            counts = self._write(progress, coming, write if quick else partial(self._slowly, write))
+            some = flow or chunks(self._all(progress.row, coming))
+            counts = self._write(progress, some, write if quick else partial(self._slowly, write))
             if self._parking.refused:
                 self._try_again(progress, write)
             if look:
@@ -229,10 +253,12 @@ class Applier:
                 move(progress, self.using)
         self._note_commit(progress, counts)
 
-    def _write(self, progress: Progress, coming: Sequence[Step], write: Write) -> Counter[str]:
-        """Write what is staged, and the steps; returns how many records of each model that is."""
+    def _write(
+        self, progress: Progress, coming: Iterable[Sequence[Step]], write: Write
+    ) -> Counter[str]:
+        """Write the steps, chunk by chunk; returns how many records of each model that is."""
         counts: Counter[str] = Counter()
-        for some in chunks(self._all(progress.row, coming)):
+        for some in coming:
             if fresh := progress.after(some):
                 parts = [step.part for step in fresh]
                 progress.advance(fresh[-1], write(parts))
@@ -268,6 +294,19 @@ class Applier:
         self._parking.release(done.applied)
 
     # A group that is not here in whole.
+
+    def _ahead(self, coming: Sequence[Step], more: More) -> Sequence[Step]:
+        """Apply the group while the rest of it comes, and commit at its end. Returns the steps
+        that are still to be taken: all that came, if it did not go well.
+        """
+        flow = Flow(coming, lambda: steps(more(), self._headers))
+        try:
+            self._commit(flow.group, self._writer.write, flow=flow)
+        except (*BLAMED, RecordFault, Dry) as error:
+            if transient(error):
+                raise
+            return [*flow.group, *flow.rest]
+        return flow.rest
 
     def _end(self, last: Sequence[Step]) -> bool:
         """Commit the group that ends with these steps. False if they end with a cut, and it cannot

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum, auto
 from functools import partial
@@ -72,7 +72,8 @@ class StreamQueue:
     it is done with: applied, or staged.
 
     A turn is taken when a group has come to its end. What has come of one that has not ended lies
-    here until half of the window is used, or a moment has passed; then the applier stages it.
+    here until half of the window is used, or a moment has passed; then the applier begins it, as
+    long as more of it comes and nobody else waits, or stages it.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class StreamQueue:
         self._most_unfinished = window // 2
         self._bytes = 0
         self._ends = 0
+        self._ended = 0
         self._lingering = False
         self._rate = 1e6
         self._troubles = Troubles(name, applier, partial(self._tell, listener.on_trouble))
@@ -127,7 +129,11 @@ class StreamQueue:
 
     def _count(self, batch: Batch, sign: int = 1) -> None:
         self._bytes += sign * batch.size
-        self._ends += sign * _has_end(batch)
+        self._ends += sign * self._has_end(batch)
+
+    def _has_end(self, batch: Batch) -> bool:
+        """Whether a group ends in the batch that is not applied yet."""
+        return last_group_end(batch, 0) > self._ended
 
     @property
     def _ripe(self) -> bool:
@@ -202,31 +208,45 @@ class StreamQueue:
     def _apply(self, batches: list[Batch]) -> None:
         self.given = batches[-1].last_seq
         begun = time.monotonic()
+        more = None if self._pool.waiting else partial(self._more, batches)
         try:
-            applied = self._applier.apply(batches)
+            applied = self._applier.apply(batches, more=more, keeps=True)
         except Retry:
             with self._lock:
-                for batch in reversed(batches):
-                    self._put_back(batch)
+                self._put_back(batches)
             raise
         self._troubles.over()
         took = time.monotonic() - begun
         self._rate = sum(batch.count for batch in batches) / max(took, 1e-3)
-        self.written = self.given
-        size = sum(batch.size for batch in batches)
-        self._tell(self._listener.on_applied, applied, size, len(batches))
+        done = batches[: len(batches) - applied.left]
+        with self._lock:
+            self._ended = applied.offset
+            self._put_back(batches[len(done) :])
+        self.written = max(applied.offset, done[-1].last_seq if done else 0)
+        size = sum(batch.size for batch in done)
+        self._tell(self._listener.on_applied, applied, size, len(done))
 
     def _take(self) -> list[Batch]:
         """The batches of the next transaction: up to the end of a group if one is here."""
         with self._lock:
             taken = [] if self._ending else self._next()
-            while self._ends and taken and not _has_end(taken[-1]):
-                self._put_back(taken.pop())
+            while self._ends and taken and not self._has_end(taken[-1]):
+                self._put_back([taken.pop()])
             return taken
 
-    def _put_back(self, batch: Batch) -> None:
-        self._queue.appendleft(batch)
-        self._count(batch)
+    def _more(self, batches: list[Batch]) -> list[Batch]:
+        """Give the turn, which has `batches`, what has come since it began, unless others wait."""
+        with self._lock:
+            fresh = [] if self._ending or self._pool.waiting else self._next()
+        if fresh:
+            batches += fresh
+            self.given = batches[-1].last_seq
+        return fresh
+
+    def _put_back(self, batches: Sequence[Batch]) -> None:
+        self._queue.extendleft(reversed(batches))
+        for batch in batches:
+            self._count(batch)
 
     def _next(self) -> list[Batch]:
         taken: list[Batch] = []
@@ -244,7 +264,7 @@ class StreamQueue:
                 break
             taken.append(self._queue.popleft())
             self._count(batch, -1)
-            ends = ends or _has_end(batch)
+            ends = ends or self._has_end(batch)
         return taken
 
     def _give_up_turn(self) -> None:
@@ -290,10 +310,6 @@ class StreamQueue:
 
     def _tell(self, function: Callable[..., object], *args: object) -> None:
         self._loop.call_soon_threadsafe(function, *args)
-
-
-def _has_end(batch: Batch) -> bool:
-    return last_group_end(batch, 0) > 0
 
 
 @contextmanager

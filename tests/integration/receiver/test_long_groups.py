@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import psutil
 import pytest
 from django.db import connections
 
 from sockstream.receiver import status
+from sockstream.receiver.applying import staging
+from sockstream.receiver.applying.applier import Applier
+from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.receiver.models import Offset, Source, Staged
 from sockstream.receiver.streams import queue
+from sockstream.receiver.streams.pool import Pool
+from sockstream.wire.records import Batch
 from tests.conftest import on_two_centrals
 from tests.databases import Databases
 from tests.ends import wait_until
@@ -82,6 +88,79 @@ def test_a_group_gets_through_a_line_that_breaks_after_each_batch(
             site.close()
     assert Slot.objects.using(central).count() == oplog.seq
     assert not Staged.objects.using(central).exists()
+
+
+@on_two_centrals
+def test_a_group_is_begun_while_it_comes(
+    central: str, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, arrived, here = threading.Event(), threading.Event(), []
+    write, put = Writer.write, queue.StreamQueue.put
+
+    def write_slowly(self: Writer, *args: Any, **options: Any) -> Any:
+        begun.set()
+        assert arrived.wait(20)
+        return write(self, *args, **options)
+
+    def note(self: queue.StreamQueue, batch: Batch) -> None:
+        put(self, batch)
+        here.append(batch)
+        if len(here) == 3:
+            arrived.set()
+
+    monkeypatch.setattr(Writer, "write", write_slowly)
+    monkeypatch.setattr(queue.StreamQueue, "put", note)
+    monkeypatch.setattr(staging, "add", None)
+    with Central(central, trust, HEARTBEAT=0.2) as running, connected(running.site()) as site:
+        site.oplog.add(slots(3), goes_on=True)
+        site.run(begun.is_set, "begun")
+        site.oplog.add(slots(3), goes_on=True)
+        site.oplog.add(slots(3))
+        site.send_all()
+    assert Slot.objects.using(central).count() == 9
+
+
+@on_two_centrals
+def test_nothing_is_begun_ahead_while_others_wait(
+    central: str, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def apply(self: Applier, batches: Sequence[Batch], **options: Any) -> Any:
+        asked.append(options["more"])
+        return take(self, batches, **options)
+
+    take = Applier.apply
+    monkeypatch.setattr(Applier, "apply", apply)
+    monkeypatch.setattr(Pool, "waiting", 1)
+    with Central(central, trust, HEARTBEAT=0.2) as running, connected(running.site()) as site:
+        site.oplog.add(slots(3), goes_on=True)
+        keep(site, 3)
+    assert asked == [None]
+
+
+@on_two_centrals
+def test_the_beginning_behind_a_whole_group_is_not_staged_at_once(
+    central: str, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end may be near."""
+    monkeypatch.setattr(queue, "_LINGER", 60.0)
+    with Central(central, trust, HEARTBEAT=0.2) as running, connected(running.site()) as site:
+        for n in range(5):
+            site.oplog.add(slots(1), slots(2), goes_on=True)
+            site.run(lambda: site.acked == 3 * n + 1, "acked")  # noqa: B023
+            assert not Staged.objects.using(central).exists()
+
+
+@on_two_centrals
+def test_it_is_staged_after_a_moment(central: str, trust: Trust) -> None:
+    with Central(central, trust, HEARTBEAT=0.2) as running, connected(running.site()) as site:
+        site.oplog.add(slots(1), slots(2), goes_on=True)
+        keep(site, 3)
+        assert (site.acked, staged(central)) == (1, 3)
+        site.oplog.add(slots(1))
+        site.send_all()
+    assert Slot.objects.using(central).count() == 4
 
 
 @on_two_centrals

@@ -24,12 +24,15 @@ ALL = 10_000
 class Step:
     """One thing that happens: `give` this many batches, with a fault of some kind or without.
 
-    `back`: begin with as many batches that were given before. `fault`: see FAULTS; `after` counts
-    the statements that work before one fails.
+    `back`: begin with as many batches that were given before. `ahead`: how many more have come
+    each time that the applier asks. `keeps`: what it leaves is given again. `fault`: see FAULTS;
+    `after` counts the statements that work before one fails.
     """
 
     give: int = ALL
     back: int = 0
+    ahead: Sequence[int] = ()
+    keeps: bool = False
     fault: str = ""
     after: int = 0
 
@@ -52,7 +55,7 @@ class Delivery:
             if self._next < len(self.batches) or step.fault in _SESSIONS:
                 self._take(step)
         while self._next < len(self.batches):
-            self._give(self._next, self.rest)
+            self._give(self._next, Step(self.rest))
         self.leave()
 
     def _take(self, step: Step) -> None:
@@ -62,11 +65,11 @@ class Delivery:
             return
         first = max(self._next - step.back, 0)
         if not step.fault:
-            self._give(first, step.give)
+            self._give(first, step)
             return
         try:
             with FAULTS[step.fault](self.using, step.after):
-                self._give(first, step.give)
+                self._give(first, step)
         except Retry:
             # The same batches come again, to the same applier.
             self.leave()
@@ -86,11 +89,20 @@ class Delivery:
         coming = (at for at, each in enumerate(self.batches) if each.last_seq > opened.offset)
         self._next = next(coming, len(self.batches))
 
-    def _give(self, first: int, count: int) -> None:
-        end = max(self._next, min(first + count, len(self.batches)))
-        applied = self._applier.apply(self.batches[first:end])
+    def _give(self, first: int, step: Step) -> None:
+        end = max(self._next, min(first + step.give, len(self.batches)))
+        given, widths = list(self.batches[first:end]), iter(step.ahead)
+
+        def more() -> Sequence[Batch]:
+            at = first + len(given)
+            fresh = self.batches[at : at + next(widths, 0)]
+            given.extend(fresh)
+            return fresh
+
+        batches = tuple(given)
+        applied = self._applier.apply(batches, more=more if step.ahead else None, keeps=step.keeps)
         assert applied.offset in self._ends, f"{applied.offset} is inside of a group"
-        self._next = end
+        self._next = first + len(given) - applied.left
 
     @property
     def _ends(self) -> set[int]:
@@ -194,6 +206,8 @@ _STEPS = st.builds(
     Step,
     give=st.sampled_from([1, 2, 3, ALL]),
     back=st.sampled_from([0, 0, 0, 1, 3]),
+    ahead=st.lists(st.integers(1, 3), max_size=4),
+    keeps=st.booleans(),
     fault=st.sampled_from(["", "", "", *_SESSIONS, *FAULTS]),
     after=st.integers(0, 30),
 )
