@@ -321,8 +321,8 @@ class Applier:
             return False
         try:
             self._commit(last, self._writer.write)
-        except BLAMED as error:
-            if transient(error):
+        except (*BLAMED, RecordFault) as error:
+            if transient(error) or not _may_mend_itself(error):
                 raise
             self._tried = end.last_seq
             return False
@@ -374,6 +374,11 @@ class Applier:
                 last_seq=progress.seq,
                 counts=lambda: dict(counts - parked),
             )
+
+
+def _may_mend_itself(error: Exception) -> bool:
+    """Whether a group that is not over can still bring what it lacks."""
+    return not isinstance(error, RecordFault) or blame(error).code == "missing-reference"
 
 
 def _counted(parts: Sequence[Part]) -> dict[str, int]:

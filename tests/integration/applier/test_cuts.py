@@ -11,15 +11,17 @@ from django.db import connections
 from django.test import override_settings
 
 from sockstream.receiver.applying import applier as applying
-from sockstream.receiver.applying.applier import Applied, Applier
+from sockstream.receiver.applying.applier import Applied, Applier, Stopped
 from sockstream.receiver.models import Offset, Staged
 from sockstream.wire.records import DELETE, INSERT, Layout
 from tests.heirs.models import Heir, Portrait
 from tests.integration.applier.feed import Feed
-from tests.zoo.models import Category
+from tests.zoo.models import Author, Bounded, Category, Frame
 
 ROWS = 20_000
 HEIR = Layout("heirs.heir", ("id",), ("follows",))
+FRAME = Layout("zoo.frame", ("id",), ("portrait",))
+PICTURE = Layout("zoo.portrait", ("author",), ("caption",))
 PORTRAIT = Layout("heirs.portrait", ("id",), ("shows",))
 
 
@@ -42,6 +44,28 @@ def test_a_group_goes_on_until_nothing_is_missing(central: str) -> None:
     assert Offset.objects.using(central).get().seq == feed.seq
     assert Category.objects.using(central).get(name="child").parent == parent
     assert not Staged.objects.using(central).exists()
+
+
+def test_a_row_whose_number_is_that_of_a_row_to_come(central: str) -> None:
+    """Nobody can draw one for it: its key is a reference itself."""
+    feed = Feed()
+    applier = feed.applier(central)
+    author = Author(name="painted")
+    framed = feed.raw(INSERT, FRAME, [b"f" * 16, author.id.bytes]).batch()
+    assert applier.apply([replace(framed, cut=True)]).staged == 1
+    feed.insert(author).raw(INSERT, PICTURE, [author.id.bytes, "late"])
+    applied = applier.apply([feed.batch()])
+    assert (applied.offset, applied.staged) == (3, 0)
+    captions = Frame.objects.using(central).values_list("portrait__caption", flat=True)
+    assert list(captions) == ["late"]
+
+
+def test_a_record_that_nothing_can_mend_stops_at_the_cut(central: str) -> None:
+    feed = Feed()
+    applier = feed.applier(central)
+    with pytest.raises(Stopped) as stopped:
+        applier.apply([replace(feed.insert(Bounded(low=9)).batch(), cut=True)])
+    assert (stopped.value.seq, stopped.value.error.code) == (1, "record-refused")
 
 
 def test_a_group_that_cannot_end_is_there_at_its_real_end(central: str) -> None:
