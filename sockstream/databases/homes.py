@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.core import checks
 from django.db import connections, models, router
 
 from sockstream.exceptions import ConfigError
@@ -37,14 +38,19 @@ def apart(chosen: Iterable[Model], ours: Model) -> list[ConfigError]:
     ]
 
 
-def without_autocommit(ours: Model) -> list[ConfigError]:
-    """An error for each database with the table `ours` that has no autocommit."""
-    found = []
+def misplaced(
+    chosen: Iterable[Model], ours: Model, *, apart_id: str, autocommit_id: str
+) -> list[checks.CheckMessage]:
+    """What Django's checks say: a warning for each model that is kept apart from the table `ours`,
+    an error for each database with that table that has no autocommit."""
+    found: list[checks.CheckMessage] = [
+        checks.Warning(error.words, hint=error.mend, id=apart_id) for error in apart(chosen, ours)
+    ]
     for alias in _with(ours):
         try:
             require_autocommit(alias)
         except ConfigError as error:
-            found.append(error)
+            found.append(checks.Error(error.words, hint=error.mend, id=autocommit_id))
     return found
 
 

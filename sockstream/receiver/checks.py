@@ -12,7 +12,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 
 from sockstream import tls
 from sockstream.conf import settings
-from sockstream.databases.homes import apart, without_autocommit
+from sockstream.databases.homes import misplaced
 from sockstream.exceptions import ConfigError
 from sockstream.rows import captured_models, describe, shared_models
 
@@ -73,15 +73,7 @@ def check_homes(
         chosen = captured_models(settings())
     except ConfigError:
         return []  # check_models tells it
-    found: list[checks.CheckMessage] = [
-        checks.Warning(error.words, hint=error.mend, id="sockstream.W106")
-        for error in apart(chosen, Offset)
-    ]
-    found += [
-        checks.Error(error.words, hint=error.mend, id="sockstream.E104")
-        for error in without_autocommit(Offset)
-    ]
-    return found
+    return misplaced(chosen, Offset, apart_id="sockstream.W106", autocommit_id="sockstream.E104")
 
 
 def check_databases(

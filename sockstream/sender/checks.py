@@ -12,7 +12,7 @@ from django.db import connections, models, router
 
 from sockstream import tls
 from sockstream.conf import Settings, settings
-from sockstream.databases.homes import apart, without_autocommit
+from sockstream.databases.homes import misplaced
 from sockstream.exceptions import ConfigError
 from sockstream.rows import NATURAL_KEYS, Kind, Row, captured_models, describe
 from sockstream.tls.revoked import place
@@ -71,15 +71,7 @@ def check_homes(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Mes
         chosen = captured_models(settings())
     except ConfigError:
         return []  # check_models tells it
-    found: list[checks.CheckMessage] = [
-        checks.Warning(error.words, hint=error.mend, id="sockstream.W011")
-        for error in apart(chosen, Capture)
-    ]
-    found += [
-        checks.Error(error.words, hint=error.mend, id="sockstream.E005")
-        for error in without_autocommit(Capture)
-    ]
-    return found
+    return misplaced(chosen, Capture, apart_id="sockstream.W011", autocommit_id="sockstream.E005")
 
 
 def check_databases(
