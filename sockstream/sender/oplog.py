@@ -119,8 +119,8 @@ def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[
     """Up to `limit` batches in order, from the one that holds `seq`.
 
     A group that is not yet in the oplog to its end is held back, unless `unfinished`: central
-    keeps its transaction open until the end comes. That of a snapshot may be long in coming, so
-    that one is held back always.
+    stages it until the end comes. That of a snapshot may be long in coming, so that one is held
+    back always.
     """
     last = _ENDLESS
     if not unfinished or head(using).snapshot:

@@ -67,6 +67,9 @@ class Dialect:
         Nothing is put off any more until `defer_constraints` is called again.
         """
 
+    keeps_readers = True
+    """Whether a connection that only reads may stay open: see SQLite."""
+
     def look_again(self, connection: BaseDatabaseWrapper) -> None:
         """The transaction has ended in one way or the other: the session is the application's."""
 

@@ -35,9 +35,15 @@ _EFFECTS = (
 
 
 class SQLite(Dialect):
-    """SQLite, in a file or in memory."""
+    """SQLite, in a file or in memory.
+
+    A process has one shared memory for each file in WAL mode. If the first of its connections came
+    while the files were read-only, none of them can write until all of them are closed. One that
+    writes is closed when that fails; one that only reads would notice nothing.
+    """
 
     vendor = "sqlite"
+    keeps_readers = False
     statements = SQLiteStatements
     add_held_sql = _ADD_HELD
     effects_sql = _EFFECTS

@@ -14,6 +14,7 @@ from django.db import connections
 
 from sockstream import tls
 from sockstream.receiver.applying import faults
+from sockstream.receiver.dialects import dialect
 from sockstream.tls.contexts import Stamps, stamps
 from sockstream.tls.papers import Papers, Paths
 from sockstream.wire.errors import WireError
@@ -36,6 +37,7 @@ class Watch:
         self._thread = ThreadPoolExecutor(1, "watch")
         self._lists: Stamps | None = None
         self._failing = False
+        self._keeps = dialect(using).keeps_readers
 
     async def look(
         self, peers: Collection[tls.Peer], *, anew: bool = False
@@ -57,6 +59,8 @@ class Watch:
 
     def _look(self, peers: Collection[tls.Peer], anew: bool) -> dict[tls.Peer, WireError]:
         out = self._disabled()
+        if not self._keeps:
+            self._drop()
         found = {peer: out[peer.name] for peer in peers if peer.name in out}
         files = self._papers.files
         before, self._lists = self._lists, stamps(_list(files), files.ca)

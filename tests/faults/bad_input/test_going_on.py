@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+from django.db import connections
+
 from polls.models import Tag
+from sockstream.receiver.roads.mtls.server import _WATCH as LOOKS
 from tests.ends import wait_until, wait_until_applied
 from tests.faults.bad_input.ends import (
     CENTRAL,
@@ -16,6 +23,7 @@ from tests.faults.bad_input.ends import (
     is_clear,
     only_words,
 )
+from tests.faults.rig import WITHOUT_POWERS
 from tests.servers import HOST, free_port
 
 
@@ -66,6 +74,36 @@ def test_the_site_is_revoked_and_renewed(mended: World) -> None:
     first, trouble, again, _ = only_words(sender)
     assert is_clear(trouble).endswith("run where the authority is: sockstream certs renew site.")
     assert first.split(",")[0] == again.split(",")[0]
+
+
+def test_central_begins_while_its_files_are_read_only(world: World) -> None:
+    """SQLite's connections of a process share what the first one of them may do."""
+    path = Path(connections[CENTRAL].settings_dict["NAME"])
+    with (
+        Receiver(CENTRAL, world.certificates) as receiver,
+        world.sender("--to", receiver.address, once=False) as sender,
+        ExitStack() as stack,
+    ):
+        if os.geteuid() == 0:
+            if shutil.which(WITHOUT_POWERS[0]) is None:
+                pytest.skip("root writes to every file, and there is no setpriv here")
+            receiver.launcher = WITHOUT_POWERS
+        sender.wait_until_connected()
+        # Keeps the shared memory there, as any program beside central does.
+        connections[CENTRAL].ensure_connection()
+        receiver.kill()
+        for file in path.parent.glob(f"{path.name}*"):
+            stack.callback(file.chmod, file.stat().st_mode)
+            file.chmod(0o444)
+        receiver.start()
+        receiver.wait_until_listening()
+        sender.wait_for_line("readonly database")
+        # Whether it has looked who is disabled, which only reads, is told by nothing.
+        time.sleep(3 * LOOKS)
+        stack.close()
+        world.write()
+        wait_until_applied(world.pair, sender, receiver)
+        assert sender.stop() == 0
 
 
 def test_the_site_s_key_is_gone_and_comes_back(world: World, tmp_path: Path) -> None:
