@@ -75,19 +75,22 @@ def second_of_each(data: bytes) -> Iterator[Any]:
             unpacker.skip()
 
 
-def check_depth(value: Any, depth: int) -> None:
-    """Raises WireError bad-frame unless `value` is made of scalars and `depth` levels at most."""
+def check_depth(value: Any, depth: int) -> int:
+    """How many elements `value` holds, of all levels.
+
+    Raises WireError bad-frame unless it is made of scalars and `depth` levels at most.
+    """
     if type(value) in SCALARS:
-        return
+        return 0
     if depth == 0:
         raise WireError("bad-frame", "Values are nested too deeply")
     if type(value) is dict:
         value = list(value.values())
     if type(value) is not list:
         raise _malformed()
-    if not SCALARS.issuperset(map(type, value)):
-        for item in value:
-            check_depth(item, depth - 1)
+    if SCALARS.issuperset(map(type, value)):
+        return len(value)
+    return len(value) + sum(check_depth(item, depth - 1) for item in value)
 
 
 def _unpack(data: bytes, objects: int, limits: Limits, width: int) -> list[Any]:

@@ -67,11 +67,13 @@ class Header:
                     return None
         return self.layouts[min(left)].label
 
-    def check(self, records: Iterable[Any], depth: int) -> None:
-        """Raises WireError bad-record unless each is an op, a layout and values that fit it; and
+    def check(self, records: Iterable[Any], depth: int) -> int:
+        """How many elements their values hold, all together.
+
+        Raises WireError bad-record unless each is an op, a layout and values that fit it; and
         bad-frame unless the values have at most this depth.
         """
-        widths, plain = self.widths, SCALARS.issuperset
+        widths, plain, nested = self.widths, SCALARS.issuperset, 0
         try:
             for op, index, values in records:
                 if widths[op, index] != len(values) or type(values) is not list:
@@ -79,11 +81,11 @@ class Header:
                 if type(op) is not int or type(index) is not int:
                     raise WireError("bad-record", "A record has no op or no layout")
                 if not plain(map(type, values)):
-                    for value in values:
-                        check_depth(value, depth)
+                    nested += sum(check_depth(value, depth) for value in values)
         except (TypeError, ValueError):
             words = "A record is not an op, a layout and values"
             raise WireError("bad-record", words) from None
+        return nested
 
 
 class _Widths(dict[tuple[int, int], int]):

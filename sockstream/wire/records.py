@@ -139,7 +139,7 @@ class EncodedSegment:
         """Its records. Raises WireError: bad-record or bad-frame."""
         try:
             records = unpack_all(self.data, self.last_seq - self.first_seq + 1, limits)
-            self.header.check(records, limits.depth - _DEPTH_OF_VALUES)
+            nested = self.header.check(records, limits.depth - _DEPTH_OF_VALUES)
         except WireError as error:
             raise WireError(error.code, error.words, error.mend, self.first_seq) from None
         return DecodedSegment(
@@ -150,12 +150,16 @@ class EncodedSegment:
             records,
             self.ends_group,
             self.cut,
+            nested,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class DecodedSegment:
-    """A segment with its records, lists of `[op, layout_index, values]`."""
+    """A segment with its records, lists of `[op, layout_index, values]`.
+
+    `nested` is how many elements the values hold, all together.
+    """
 
     first_seq: int
     last_seq: int
@@ -164,6 +168,7 @@ class DecodedSegment:
     records: list[list[Any]]
     ends_group: bool
     cut: bool = False
+    nested: int = 0
 
 
 class BatchBuilder:

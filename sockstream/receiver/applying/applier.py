@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 
 from django.db import DatabaseError, InterfaceError, connections, transaction
 
@@ -37,10 +38,12 @@ from .parts import (
     Step,
     allowed_models,
     chunks,
+    counted,
     end_of_group,
     fit_into_one,
     groups,
     steps,
+    unpacked,
 )
 from .progress import Progress, hold, move, note_stop
 from .tables.constraints import find_broken
@@ -49,6 +52,10 @@ from .tables.integrity import checked
 from .tables.writing import Writer
 
 __all__ = ["Applied", "Applier", "Fenced", "Retry", "Stopped"]
+
+
+class NotAtOnce(Exception):
+    """The records of a transaction hold too much to be unpacked together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +184,9 @@ class Applier:
 
     def _settle(self, whole: Sequence[Sequence[Step]]) -> None:
         together = [step for group in whole for step in group]
-        last = fit_into_one(together)
         try:
-            self._commit(together, partial(self._quickly, last=last), quick=True)
-        except (*BLAMED, RecordFault) as error:
+            self._commit(together, self._quickly(last=fit_into_one(together)), quick=True)
+        except (*BLAMED, RecordFault, NotAtOnce) as error:
             if transient(error):
                 raise
         else:
@@ -192,8 +198,16 @@ class Applier:
             self._settle(whole[:half])
             self._settle(whole[half:])
 
-    def _quickly(self, parts: Sequence[Part], *, last: bool) -> Meetings:
-        return self._writer.write(self._parking.screen(parts), last=last, quick=True)
+    def _quickly(self, *, last: bool) -> Write:
+        """`last`: all of the transaction is given in one call."""
+        calls = count(1)
+
+        def write(parts: Sequence[Part]) -> Meetings:
+            if next(calls) > 1 and last:
+                raise NotAtOnce
+            return self._writer.write(self._parking.screen(parts), last=last, quick=True)
+
+        return write
 
     def _commit_slowly(self, group: Sequence[Step]) -> None:
         """Commit one group, which ends with these steps; what is staged is the rest of it."""
@@ -259,11 +273,10 @@ class Applier:
         """Write the steps, chunk by chunk; returns how many records of each model that is."""
         counts: Counter[str] = Counter()
         for some in coming:
-            if fresh := progress.after(some):
-                parts = [step.part for step in fresh]
-                progress.advance(fresh[-1], write(parts))
+            for last, parts in unpacked(progress.after(some)):
+                progress.advance(last, write(parts))
                 progress.parked += self._parking.keep()
-                counts.update(_counted(parts))
+                counts.update(counted(parts))
         return counts
 
     def _slowly(self, write: Write, parts: Sequence[Part]) -> Meetings:
@@ -379,12 +392,3 @@ class Applier:
 def _may_mend_itself(error: Exception) -> bool:
     """Whether a group that is not over can still bring what it lacks."""
     return not isinstance(error, RecordFault) or blame(error).code == "missing-reference"
-
-
-def _counted(parts: Sequence[Part]) -> dict[str, int]:
-    """How many records of each model the parts hold."""
-    counts: Counter[str] = Counter()
-    for part in parts:
-        for index, number in Counter(record[1] for record in part.records).items():
-            counts[part.header.layout(index).label] += number
-    return dict(counts)

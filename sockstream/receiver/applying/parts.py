@@ -5,7 +5,7 @@ runs of parts that have one net effect.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +26,8 @@ from .plans import Plan, compile_plan
 # Larger chunks come to less: the same row is written in many records of a large transaction.
 CHUNK_RECORDS = 20_000
 CHUNK_BYTES = 16 << 20
+# Of what the values of a chunk hold: lists and dicts take up to sixty times their bytes.
+CHUNK_NESTED = 1 << 20
 # All the headers that are kept together, and about what a layout with its plan takes, in bytes.
 _KEPT = 16 << 20
 _OF_LAYOUT = 12 << 10
@@ -105,11 +107,15 @@ class Headers:
 
 @dataclass(frozen=True)
 class Part:
-    """Records of one batch with consecutive sequence numbers."""
+    """Records of one batch with consecutive sequence numbers.
+
+    `nested` is how many elements their values hold, where they were just unpacked.
+    """
 
     header: Header
     first_seq: int
     records: Sequence[Sequence[Any]]
+    nested: int = 0
 
     @cached_property
     def layouts(self) -> dict[str, set[int]]:
@@ -152,7 +158,8 @@ class Step:
     def part(self) -> Part:
         """The records, unpacked each time. Raises WireError if they are malformed."""
         header = self._headers.get(self.batch.header)
-        return Part(header, self.first_seq, self._segment.decode().records)
+        found = self._segment.decode()
+        return Part(header, self.first_seq, found.records, found.nested)
 
 
 def steps(batches: Iterable[Batch], headers: Headers) -> Iterator[Step]:
@@ -185,6 +192,33 @@ def chunks(coming: Iterable[Step]) -> Iterator[list[Step]]:
         some.append(step)
     if some:
         yield some
+
+
+def unpacked(coming: Iterable[Step]) -> Iterator[tuple[Step, list[Part]]]:
+    """The parts of a chunk, those together that do not hold too much, each time with the last step
+    of theirs.
+    """
+    parts: list[Part] = []
+    nested, last = 0, None
+    for step in coming:
+        part = step.part
+        nested += part.nested
+        if last is not None and nested > CHUNK_NESTED:
+            yield last, parts
+            parts, nested = [], part.nested
+        parts.append(part)
+        last = step
+    if last is not None:
+        yield last, parts
+
+
+def counted(parts: Iterable[Part]) -> Counter[str]:
+    """How many records of each model the parts hold."""
+    counts: Counter[str] = Counter()
+    for part in parts:
+        for index, number in Counter(record[1] for record in part.records).items():
+            counts[part.header.layout(index).label] += number
+    return counts
 
 
 def fit_into_one(coming: Sequence[Step]) -> bool:

@@ -11,13 +11,19 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from sockstream.receiver.applying import parts
 from sockstream.receiver.applying.tables import memory
+from sockstream.receiver.applying.tables.effects import Meetings
 from sockstream.receiver.applying.tables.references import References
+from sockstream.receiver.applying.tables.writing import Writer
 from sockstream.receiver.models import HeldRow
 from sockstream.rows import describe
+from sockstream.wire.records import INSERT, Layout
 from tests.databases import Databases
 from tests.integration.applier.feed import Feed
 from tests.zoo.models import Author, Slot
+
+NAMED = Layout("zoo.slot", ("id",), ("name",))
 
 
 @pytest.mark.parametrize("in_one_group", [True, False])
@@ -45,6 +51,30 @@ def test_it_stays_flat(in_one_group: bool, databases: Databases) -> None:
         tracemalloc.stop()
     assert after - before < 200_000
     assert peak - before < 10_000_000
+
+
+@pytest.mark.parametrize("form", ["staged", "one group", "many groups"])
+def test_values_that_hold_much_are_unpacked_one_after_the_other(
+    form: str, central: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten elements in a row, and twenty-five at once: two rows. No column takes lists."""
+    monkeypatch.setattr(parts, "CHUNK_NESTED", 25)
+    together = []
+
+    def look(self: Writer, given: Any, *args: Any, **options: Any) -> Meetings:
+        together.append(sum(part.nested for part in given))
+        return Meetings()
+
+    monkeypatch.setattr(Writer, "write", look)
+    feed = Feed()
+    applier = feed.applier(central)
+    for number in range(9):
+        feed.raw(INSERT, NAMED, [bytes(15) + bytes([number]), [[{"a": 1}, [], {}, [2, 3]], 0, 1]])
+        feed.batch(open=form != "many groups" and number < 8)
+    for batches in [[each] for each in feed.sent] if form == "staged" else [feed.sent]:
+        applied = applier.apply(batches)
+    assert (applied.offset, applied.records) == (9, 9)
+    assert max(together) == 20
 
 
 @pytest.mark.parametrize(
