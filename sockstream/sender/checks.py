@@ -17,7 +17,7 @@ from sockstream.exceptions import ConfigError
 from sockstream.rows import NATURAL_KEYS, Kind, Row, captured_models, describe
 from sockstream.tls.revoked import place
 
-from .capture.installing import DIALECTS
+from .capture.dialects import DIALECTS
 from .capture.layouts import lives_here
 from .capture.signals import is_done_by_database
 from .models import Capture

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sockstream.exceptions import SockstreamError
 
-from . import oplog
+from .oplog import store
 
 _SHOW_EVERY = 0.5
 _RATE_OVER = 10
@@ -82,7 +82,7 @@ class LiveReport(Report):
             return
         self._show_at = now + _SHOW_EVERY
         self._samples.append((now, acked))
-        backlog = sum(oplog.backlog(using))
+        backlog = sum(store.backlog(using))
         line = f"{state} · acked {acked:,} · backlog {backlog:,} · {self._rate():,.0f} records/s"
         self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
 

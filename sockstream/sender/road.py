@@ -21,8 +21,8 @@ from sockstream.wire.errors import WireError
 from sockstream.wire.limits import Limits
 from sockstream.wire.messages import Bye, Hello, Welcome
 
-from . import oplog
 from .link import Link
+from .oplog import store
 
 _INSTANCE = os.urandom(16)
 _READ_AHEAD = 4
@@ -94,8 +94,8 @@ class Road:
         self.link.send(self.session.data_to_send())
 
     def _hello(self) -> Hello:
-        row = oplog.stream(self.using)
-        held = oplog.held(self.using)
+        row = store.stream(self.using)
+        held = store.held(self.using)
         models = captured_models(self.settings)
         return Hello(
             protocol_min=handshake.PROTOCOL,
@@ -214,10 +214,10 @@ class Road:
                     self._bye = bye
 
     def _start(self, welcome: Welcome) -> None:
-        at_offset = oplog.digest_at(welcome.offset, self.using)
-        at_staged = oplog.digest_at(welcome.staged_seq, self.using)
-        held = oplog.held(self.using)
-        acked = oplog.stream(self.using).acked_seq
+        at_offset = store.digest_at(welcome.offset, self.using)
+        at_staged = store.digest_at(welcome.staged_seq, self.using)
+        held = store.held(self.using)
+        acked = store.stream(self.using).acked_seq
         try:
             found = handshake.judge_welcome(
                 welcome,
@@ -229,7 +229,7 @@ class Road:
             )
         except WireError as error:
             self._fail(error)
-        oplog.note_session(welcome.session, self.using)
+        store.note_session(welcome.session, self.using)
         self.warning = found.warning
         self._cursor, self._dry = found.next_seq, False
         self.session.confirm(self._cursor, found.digest, time.monotonic())
@@ -271,7 +271,7 @@ class Road:
         return bool(self._ahead) and self.session.can_send(self._ahead[0].size)
 
     def _read_ahead(self, unfinished: bool) -> None:
-        ahead = oplog.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
+        ahead = store.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
         self._ahead.extend(ahead)
         self._dry = len(ahead) < _READ_AHEAD
         if self._ahead:
@@ -287,5 +287,5 @@ class Road:
         # A write transaction an ack would make the site's own writes wait for us.
         if self.acked > self._noted:
             self._noted = self.acked
-            oplog.note_ack(self._noted, self.using)
+            store.note_ack(self._noted, self.using)
         self._note_at = time.monotonic() + _NOTE_ACK_EVERY

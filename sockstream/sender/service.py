@@ -20,11 +20,11 @@ from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.process import Hangup, Stop
 from sockstream.wire.errors import Class, WireError
 
-from . import oplog
 from .backoff import Backoff
 from .dialing import Dialing
-from .intake import Intake
-from .lease import SNAPSHOT, is_held, lease
+from .oplog import store
+from .oplog.intake import Intake
+from .oplog.lease import SNAPSHOT, is_held, lease
 from .report import Report
 from .road import PeerLeft, Road
 from .roads import Roads
@@ -87,14 +87,14 @@ class Service:
                     self._try_road()
             finally:
                 # Whoever reads the status must not take a closed road for an open one.
-                oplog.note_state(self.using, "stopped")
+                store.note_state(self.using, "stopped")
         self._say_end()
         if self.once and (error := self._intake.error or self._unfinished()) is not None:
             raise error
 
     def _try_road(self) -> None:
         """Travel until the work is done, or the road is lost; then wait a while."""
-        oplog.note_state(self.using, "connecting")
+        store.note_state(self.using, "connecting")
         asked, self._turning_back = None, False
         try:
             road = self._roads.new()
@@ -161,7 +161,7 @@ class Service:
         if time.monotonic() >= self._look_again_at:
             if (unfinished := self._unfinished()) is not None:
                 self._report.trouble(unfinished)
-            oplog.prune(self.using, self.settings.RETENTION)
+            store.prune(self.using, self.settings.RETENTION)
             self._look_at_size()
             for line in self._roads.warnings():
                 self._report.warn(line)
@@ -170,12 +170,12 @@ class Service:
 
     def _unfinished(self) -> SockstreamError | None:
         """That a snapshot keeps everything behind it back, and nobody is taking it."""
-        if not oplog.stream(self.using).snapshot or is_held(self.using, SNAPSHOT):
+        if not store.stream(self.using).snapshot or is_held(self.using, SNAPSHOT):
             return None
         return SockstreamError("snapshot-unfinished", UNFINISHED)
 
     def _look_at_size(self) -> None:
-        error = oplog.too_large(self.using, self.settings.OPLOG_MAX_BYTES)
+        error = store.too_large(self.using, self.settings.OPLOG_MAX_BYTES)
         if error is not None and not self._too_large:
             self._report.trouble(error)
         self._too_large = error is not None
@@ -205,7 +205,7 @@ class Service:
             if not road.announced and (self._stuck_at is None or road.acked > self._stuck_at):
                 road.announced, self._stuck_at, self._refusal = True, None, None
                 error = self._intake.error  # it stands in the way still
-                oplog.note_state(self.using, "connected", peer=road.central, error=error)
+                store.note_state(self.using, "connected", peer=road.central, error=error)
                 self._report.say(f"Connected to {road.central}, which has all up to {road.acked}")
                 if road.warning is not None:
                     self._report.trouble(SockstreamError(road.warning.code, str(road.warning)))
@@ -221,7 +221,7 @@ class Service:
         if road.announced and told != self._refusal:
             self._refusal = told
             error = SockstreamError(*told) if told else self._intake.error
-            oplog.note_state(self.using, "connected", error=error)
+            store.note_state(self.using, "connected", error=error)
             if told:
                 self._report.trouble(SockstreamError(*told))
             else:
@@ -256,11 +256,11 @@ class Service:
         self._tell(error)
 
     def _tell(self, error: SockstreamError) -> None:
-        oplog.note_state(self.using, "waiting", error=error)
+        store.note_state(self.using, "waiting", error=error)
         self._report.trouble(error)
 
     def _say_end(self) -> None:
-        row = oplog.stream(self.using)
-        captured, unacked = oplog.backlog(self.using)
+        row = store.stream(self.using)
+        captured, unacked = store.backlog(self.using)
         rest = f"{captured + unacked} wait here" if captured + unacked else "nothing waits here"
         self._report.say(f"Stopped: central has acked everything up to {row.acked_seq}, {rest}")

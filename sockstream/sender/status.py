@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from sockstream.conf import settings
 
-from . import oplog
-from .lease import SNAPSHOT, is_held
 from .models import Batch, Capture, Stream
+from .oplog import store
+from .oplog.lease import SNAPSHOT, is_held
 
 
 def report(using: str) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def report(using: str) -> list[dict[str, Any]]:
             "backlog": captured + unacked,
             "lag": _lag(using, row.acked_seq, captured),
             "pruned": row.pruned_seq,
-            "oplog_bytes": (held := oplog.size(using)),
+            "oplog_bytes": (held := store.size(using)),
             "oplog_large": held > settings().OPLOG_MAX_BYTES,
             "snapshot": _snapshot(using, row),
             "peer": row.peer,

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import connections
 
-from sockstream.sender import oplog
+from sockstream.sender.oplog import store
 from sockstream.wire import records
 from tests.databases import Pair
 
@@ -141,7 +141,7 @@ def check(pair: Pair, archive: Sequence[records.Batch] = ()) -> int:
         assert transaction.after > offset
         _check_rows(transaction, _expected(ends, transaction.after))
         offset = transaction.after
-    assert offset == oplog.head(pair.site).seq
+    assert offset == store.head(pair.site).seq
     return len(done)
 
 
@@ -198,7 +198,7 @@ def _segments(site: str, archive: Sequence[records.Batch]) -> Iterator[records.D
     for batch in archive:
         yield from records.segments(batch)
     seq = archive[-1].last_seq + 1 if archive else 1
-    while batches := oplog.read(seq, site, 10):
+    while batches := store.read(seq, site, 10):
         for batch in batches:
             yield from records.segments(batch)
         seq = batches[-1].last_seq + 1

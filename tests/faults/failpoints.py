@@ -137,13 +137,13 @@ def begin_of_records(data: bytes) -> int | None:
 
 
 def with_acked_batches(function: Call, asked: Asked) -> Call:
-    """Around oplog._prune_some: die if there is something to prune."""
+    """Around store._prune_some: die if there is something to prune."""
 
     def wrapped(using: str, *args: Any) -> Any:
-        from sockstream.sender import oplog
         from sockstream.sender.models import Batch
+        from sockstream.sender.oplog import store
 
-        acked = oplog.stream(using).acked_seq
+        acked = store.stream(using).acked_seq
         if asked() and Batch.objects.using(using).filter(last_seq__lte=acked).exists():
             die()
         return function(using, *args)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
 
-from sockstream.sender import oplog
+from sockstream.sender.oplog import store
 from tests.ends import ROOT, SOURCE
 from tests.faults.fault import Lane, fault
 from tests.faults.rig import Rig
@@ -56,7 +56,7 @@ def snapshot_killed_half_way(rig: Rig, draw: Random) -> Iterator[None]:
     """Its first rows are records already; the next one begins anew in the same group."""
     first = rig.take_snapshot()
     rig.wait(
-        lambda: oplog.head(rig.pair.site).snapshot or first not in rig.snapshots,
+        lambda: store.head(rig.pair.site).snapshot or first not in rig.snapshots,
         "a snapshot has begun",
         BEGUN_WITHIN,
     )

@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from django.db import connections, transaction
 
-from sockstream.sender import oplog
 from sockstream.sender.models import Stream
+from sockstream.sender.oplog import store
 from sockstream.wire.records import Batch
 from tests.databases import Pair
 from tests.ends import (
@@ -161,10 +161,10 @@ class Rig:
         with transaction.atomic(using=self.pair.site):
             # The lock under which records get numbers: one more would be acked and gone unread.
             Stream.objects.using(self.pair.site).filter(id=1).update(id=1)
-            while batches := oplog.read(seq, self.pair.site, _AT_ONCE, unfinished=True):
+            while batches := store.read(seq, self.pair.site, _AT_ONCE, unfinished=True):
                 self.archive += batches
                 seq = batches[-1].last_seq + 1
-            oplog.prune(self.pair.site, timedelta())
+            store.prune(self.pair.site, timedelta())
 
     def _answers(self) -> Answers:
         database = connections[self.pair.central].settings_dict

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from demo.compare import compare
 from polls.models import Question, Tag
-from sockstream.sender import oplog
+from sockstream.sender.oplog import store
 from tests.backups import backup
 from tests.conftest import PAIRS
 from tests.databases import Pair
@@ -135,7 +135,7 @@ def test_a_restored_central(
         assert sender.stop() == 0, sender.log
     assert compare(shared_models(pair), pair.site, pair.central) == []
     # Once more, and now the site no longer has what central lost.
-    assert oplog.prune(pair.site, timedelta(0))
+    assert store.prune(pair.site, timedelta(0))
     before.restore()
     refused(pair, certificates, receiver, "gap")
     snapshot(pair, certificates, "--new-epoch")

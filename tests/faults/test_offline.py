@@ -18,8 +18,8 @@ from django.db import connections
 from demo.compare import compare
 from polls.models import Tag
 from sockstream.receiver.models import Offset
-from sockstream.sender import oplog
 from sockstream.sender.models import Stream
+from sockstream.sender.oplog import store
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.ends import (
@@ -87,7 +87,7 @@ def test_a_central_that_does_not_answer_keeps_nothing_waiting(
         silent.accept()[0],
     ):
         Tag.objects.using(site).create(name="written meanwhile")
-        wait_until(lambda: oplog.stream(site).seq == 1, "numbered", 20)
+        wait_until(lambda: store.stream(site).seq == 1, "numbered", 20)
         silent.settimeout(20)
         sender.signal(signal.SIGHUP)
         with silent.accept()[0]:

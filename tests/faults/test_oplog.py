@@ -11,7 +11,7 @@ from polls.models import Question
 from sockstream.conf import settings
 from sockstream.receiver.models import Offset, State
 from sockstream.sender.models import Batch, Stream
-from sockstream.sender.sequencer import Sequencer
+from sockstream.sender.oplog.sequencer import Sequencer
 from tests.conftest import PAIRS
 from tests.databases import Pair
 from tests.ends import (

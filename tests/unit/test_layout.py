@@ -30,8 +30,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "status": {"commands", "conf", "databases", "exceptions", "rows", "tls", "wire"},
     "tls": {"certs", "conf", "exceptions", "wire"},
     "wire": {"exceptions"},
-    "sender": BOTH_ENDS | {"sender/capture", "status"},
-    "sender/capture": {"conf", "databases", "exceptions", "rows", "sender", "wire"},
+    # From capture up to the roads.
+    "sender": BOTH_ENDS
+    | {"sender/capture", "sender/capture/dialects"}
+    | {"sender/models", "sender/oplog", "status"},
+    "sender/oplog": {"conf", "databases", "exceptions", "rows", "wire"}
+    | {"sender/capture", "sender/capture/dialects", "sender/models"},
+    "sender/capture": {"conf", "databases", "exceptions", "rows", "wire"}
+    | {"sender/capture/dialects", "sender/models"},
+    "sender/capture/dialects": {"databases", "rows", "exceptions", "sender/capture"}
+    | {"sender/models"},
+    "sender/models": set(),
     # From the roads down to the dialects: data flows one way.
     "receiver": BOTH_ENDS
     | {"receiver/applying", "receiver/dialects", "receiver/models", "receiver/roads"}

@@ -18,8 +18,7 @@ from sockstream.conf import Settings
 from sockstream.sender.models import Capture
 
 from . import layouts
-from .dialect import Dialect
-from .installing import dialect_of
+from .dialects import Dialect, dialect_of
 from .layouts import Plan
 from .reading import Reader
 

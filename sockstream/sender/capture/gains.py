@@ -14,8 +14,7 @@ from sockstream.rows import Column, Kind
 from sockstream.sender.models import CaptureLayout
 
 from . import layouts
-from .dialect import Dialect
-from .installing import dialect_of
+from .dialects import Dialect, dialect_of
 from .layouts import Plan
 
 _COMPARED = {Kind.INT, Kind.BOOL, Kind.TEXT, Kind.DATE, Kind.UUID, Kind.DURATION}

@@ -5,23 +5,14 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 
 from django.db import connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sockstream.conf import Settings, settings
-from sockstream.exceptions import ConfigError
 from sockstream.rows import writing_order
 from sockstream.sender.models import Capture, CaptureLayout
 
 from . import layouts
-from .dialect import Dialect, Name, Thing, differences
+from .dialects import DIALECTS, Dialect, Name, Thing, dialect_of, differences
 from .layouts import Plan
-from .mysql import MySQL
-from .postgresql import PostgreSQL
-from .sqlite import SQLite
-
-DIALECTS: dict[str, type[Dialect]] = {
-    dialect.vendor: dialect for dialect in (SQLite, PostgreSQL, MySQL)
-}
 
 
 def install(using: str) -> None:
@@ -85,16 +76,6 @@ def is_ready(using: str) -> bool:
         return False
     tables = set(connections[using].introspection.table_names())
     return {Capture._meta.db_table, CaptureLayout._meta.db_table} <= tables
-
-
-def dialect_of(connection: BaseDatabaseWrapper) -> Dialect:
-    """How this database captures. Raises ConfigError if it has no triggers that we know."""
-    if connection.vendor not in DIALECTS:
-        raise ConfigError(
-            f"Triggers cannot capture on {connection.display_name}",
-            'Set SOCKSTREAM["CAPTURE"] to "signals"',
-        )
-    return DIALECTS[connection.vendor](connection)
 
 
 def _whole(dialect: Dialect) -> AbstractContextManager[object]:

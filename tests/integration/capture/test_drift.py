@@ -12,7 +12,7 @@ from django.db import connections
 from django.test import override_settings
 
 from sockstream.sender import capture
-from sockstream.sender.capture.installing import dialect_of
+from sockstream.sender.capture.dialects import dialect_of
 from sockstream.sender.models import Capture, CaptureLayout
 from tests.integration.capture.replay import replayed, take, truth
 from tests.zoo.models import Author, Essay, Slot

@@ -15,7 +15,7 @@ import pytest
 from django.db import connections, transaction
 
 from sockstream.sender import capture
-from sockstream.sender.capture.postgresql import CHANNEL
+from sockstream.sender.capture.dialects.postgresql import CHANNEL
 from tests.integration.capture.replay import replayed, take, truth
 from tests.zoo.models import Author, Counter, Essay, Person, Pizza, Slot, Topping
 

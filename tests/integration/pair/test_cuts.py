@@ -9,7 +9,7 @@ from django.db import transaction
 
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
-from sockstream.sender.sequencer import Sequencer
+from sockstream.sender.oplog.sequencer import Sequencer
 from tests.conftest import PAIRS
 from tests.databases import Pair
 from tests.ends import is_applied

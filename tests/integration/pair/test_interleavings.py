@@ -27,9 +27,9 @@ from sockstream.conf import settings as ours
 from sockstream.receiver.applying.applier import Fenced
 from sockstream.receiver.streams import registry
 from sockstream.receiver.streams.names import Name
-from sockstream.sender import oplog
-from sockstream.sender.sequencer import Sequencer
-from sockstream.sender.snapshot import Snapshot
+from sockstream.sender.oplog import store
+from sockstream.sender.oplog.sequencer import Sequencer
+from sockstream.sender.oplog.snapshot import Snapshot
 from sockstream.wire.errors import WireError
 from tests.backups import backup
 from tests.conftest import PAIRS
@@ -229,7 +229,7 @@ class Interleaving(RuleBasedStateMachine):
             self.counted["interleavings"] += 1
             self.counted["records"] += position(self.pair)[1]
             assert captured(self.pair.site) == 0
-            assert oplog.held(self.pair.site).last == position(self.pair)[1]
+            assert store.held(self.pair.site).last == position(self.pair)[1]
             assert compare(shared_models(self.pair), self.pair.site, self.pair.central) == []
         finally:
             if self.late is not None:
@@ -286,7 +286,7 @@ class Snapshotting(Interleaving):
         """
         self.end_snapshot()
         self.number(None, 1000, 100_000, False)
-        if oplog.stream(self.pair.site).snapshot:
+        if store.stream(self.pair.site).snapshot:
             self.begin_snapshot(False, 1000)
             self.end_snapshot()
         super().settle()
@@ -320,7 +320,7 @@ class Mending(Snapshotting):
 
     @rule()
     def prune(self) -> None:
-        oplog.prune(self.pair.site, timedelta(0))
+        store.prune(self.pair.site, timedelta(0))
 
     def run(self, link: Connection, together: Sequence[int]) -> None:
         try:

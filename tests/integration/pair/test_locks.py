@@ -18,7 +18,7 @@ from django.db import OperationalError, connections, transaction
 
 from demo.compare import compare
 from polls.models import Tag
-from sockstream.sender import oplog
+from sockstream.sender.oplog import store
 from tests.conftest import PAIRS
 from tests.databases import Pair
 from tests.ends import (
@@ -169,7 +169,7 @@ def pruning(alias: str) -> Iterator[list[int]]:
         }
         try:
             while not ended.wait(0.05):
-                pruned[0] += oplog.prune(alias, timedelta(0))
+                pruned[0] += store.prune(alias, timedelta(0))
         finally:
             connections[alias].close()
 

@@ -16,11 +16,12 @@ from sockstream.exceptions import ConfigError
 from sockstream.receiver.models import HeldRow, Holding, Offset, Owner, Source
 from sockstream.receiver.streams import registry
 from sockstream.receiver.streams.names import Name
-from sockstream.sender import oplog, status
+from sockstream.sender import status
 from sockstream.sender.capture import layouts
 from sockstream.sender.models import Batch, Capture, Stream
-from sockstream.sender.sequencer import Sequencer
-from sockstream.sender.snapshot import Snapshot
+from sockstream.sender.oplog import store
+from sockstream.sender.oplog.sequencer import Sequencer
+from sockstream.sender.oplog.snapshot import Snapshot
 from sockstream.wire.errors import WireError
 from tests.backups import backup
 from tests.databases import Pair
@@ -134,7 +135,7 @@ def test_after_central_s_backup_was_restored_and_the_oplog_is_pruned(pair: Pair)
     author = Author(name="unknown")
     author.save(using=pair.site)
     transfer(pair)
-    assert oplog.prune(pair.site, timedelta(0))
+    assert store.prune(pair.site, timedelta(0))
     before.restore()
     assert refused(pair) == "gap"
     steps = Snapshot(pair.site, Settings(MODELS=ours().MODELS, BATCH_RECORDS=2)).steps(
@@ -152,7 +153,7 @@ def test_after_central_s_backup_was_restored_and_the_oplog_is_pruned(pair: Pair)
 def test_a_stream_that_central_has_never_heard_of(pair: Pair) -> None:
     fill(pair, "one")
     transfer(pair)
-    oplog.prune(pair.site, timedelta(0))
+    store.prune(pair.site, timedelta(0))
     HeldRow.objects.using(pair.central).all().delete()
     Holding.objects.using(pair.central).all().delete()
     Owner.objects.using(pair.central).all().delete()
@@ -207,7 +208,7 @@ def test_new_epochs_follow_each_other_however_much_central_heard(pair: Pair) -> 
         take(pair, new_epoch=True)
         number(pair)
         send(pair, life)
-        mine, theirs = oplog.stream(pair.site), Offset.objects.using(pair.central).get()
+        mine, theirs = store.stream(pair.site), Offset.objects.using(pair.central).get()
         heard = bytes(theirs.pending_epoch or theirs.epoch)
         found.add((heard == bytes(mine.epoch), mine.welcomed))
     assert found == {(False, False), (True, False), (True, True)}
@@ -248,7 +249,7 @@ def test_one_that_was_ended_is_taken_again(pair: Pair) -> None:
     del steps  # as the end of the process would
     assert status.report(pair.site)[0]["snapshot"] == "unfinished"
     # It is held back, even while a pass is being numbered: central would wait for its end in vain.
-    assert not oplog.read(sent + 1, pair.site, 10, unfinished=True)
+    assert not store.read(sent + 1, pair.site, 10, unfinished=True)
     fill(pair, "waits")
     number(pair)
     send(pair)

@@ -14,10 +14,10 @@ from django.db import connections, transaction
 
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
-from sockstream.sender import oplog
 from sockstream.sender.capture import marks
 from sockstream.sender.capture.copying import copiers
-from sockstream.sender.snapshot import Snapshot
+from sockstream.sender.oplog import store
+from sockstream.sender.oplog.snapshot import Snapshot
 from tests.backups import backup
 from tests.conftest import PAIRS
 from tests.databases import Pair
@@ -103,7 +103,7 @@ def test_a_row_inserted_before_a_new_epoch_and_committed_after_it(pair: Pair, la
     author = Author(name="unknown to central")
     author.save(using=pair.site)
     transfer(pair)
-    assert oplog.prune(pair.site, timedelta(0))
+    assert store.prune(pair.site, timedelta(0))
     before.restore()
     essay = "INSERT INTO zoo_essay (id, title, author_id) VALUES (%s, 'late', %s)"
     late.cursor().execute(essay, [uuid4(), author.pk])
@@ -214,7 +214,7 @@ def test_it_says_whom_it_waits_for(
         said.append(words)
         late.commit()
 
-    monkeypatch.setattr("sockstream.sender.snapshot._SAY_AFTER", 0.0)
+    monkeypatch.setattr("sockstream.sender.oplog.snapshot._SAY_AFTER", 0.0)
     Snapshot(pair.site, Settings(MODELS=ours().MODELS), ["zoo.Hall"], say).take()
     assert said[0].startswith(f"Waiting for {whom.format(late.info.backend_pid)}")
     assert "\n" not in said[0]

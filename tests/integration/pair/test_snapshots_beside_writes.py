@@ -9,7 +9,7 @@ from django.db import IntegrityError
 
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
-from sockstream.sender.snapshot import Snapshot
+from sockstream.sender.oplog.snapshot import Snapshot
 from tests.conftest import PAIRS
 from tests.databases import Pair
 from tests.ends import shared_models

@@ -26,8 +26,8 @@ from benchmarks.workload import ROUND, Site
 from polls.models import Choice, Question
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
-from sockstream.sender import oplog
-from sockstream.sender.sequencer import Sequencer
+from sockstream.sender.oplog import store
+from sockstream.sender.oplog.sequencer import Sequencer
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.integration.pair.memory import Central, Connection
@@ -157,8 +157,8 @@ def test_an_oplog_that_was_read_to_its_end_is_left_alone_until_there_is_news(
     """An ack alone, and there is one for each commit, is no reason to look into the oplog."""
     pair = PAIRS["sqlite-sqlite"]
     databases.clean(pair.site, pair.central)
-    read = Mock(side_effect=oplog.read)
-    monkeypatch.setattr(oplog, "read", read)
+    read = Mock(side_effect=store.read)
+    monkeypatch.setattr(store, "read", read)
     settings = Settings(MODELS=ours().MODELS)
     connection = Connection(pair.site, pair.central, settings, [1 << 20], None)
     central, road = connection.central, connection.road

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from sockstream.receiver import status
 from sockstream.receiver.models import Offset, Source
-from sockstream.sender import oplog
+from sockstream.sender.oplog import store
 from tests.databases import Databases, Pair
 from tests.integration.receiver.central import Central
 from tests.integration.receiver.site import connected, slots
@@ -52,7 +52,7 @@ def test_it_only_reads(databases: Databases) -> None:
     from sockstream.sender.models import Stream
 
     assert not Stream.objects.using("site_sqlite").exists()
-    oplog.stream("site_sqlite")
+    store.stream("site_sqlite")
     assert len(json.loads(run("--json", "--database", "site_sqlite"))["site"][0]["epoch"]) == 8
 
 

@@ -13,7 +13,7 @@ import pytest
 from django.db import connections
 
 from sockstream.exceptions import SockstreamError
-from sockstream.sender.lease import is_held, lease
+from sockstream.sender.oplog.lease import is_held, lease
 from tests.databases import Databases
 from tests.ends import wait_until
 
@@ -21,7 +21,7 @@ DEADLINE = 10.0
 HOLDER = """
 import sys, django
 django.setup()
-from sockstream.sender.lease import lease
+from sockstream.sender.oplog.lease import lease
 with lease({alias!r}):
     print("held", flush=True)
     sys.stdin.read()

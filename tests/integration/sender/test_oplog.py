@@ -8,8 +8,8 @@ import pytest
 from django.utils import timezone
 
 from sockstream.exceptions import SockstreamError
-from sockstream.sender import oplog
 from sockstream.sender.models import Batch, Stream
+from sockstream.sender.oplog import store
 from sockstream.wire import digest, records
 
 LAYOUT = records.Layout("polls.tag", ("id",), ("name",))
@@ -31,52 +31,52 @@ def batch_of(
 
 def grow(site: str, *groups: list[int], open_: bool = False, age: timedelta = timedelta()) -> None:
     for number, counts in enumerate(groups, 1):
-        head = oplog.head(site)
+        head = store.head(site)
         last = number == len(groups)
         batch = batch_of(head.seq + 1, head.digest, counts, open_=open_ and last)
-        oplog.append(batch, site, timezone.now() - age)
+        store.append(batch, site, timezone.now() - age)
 
 
 def test_a_stream_begins_at_zero_and_keeps_its_epoch(site: str) -> None:
-    head = oplog.head(site)
+    head = store.head(site)
     assert (head.seq, head.digest, len(head.epoch)) == (0, digest.ZERO, 16)
-    assert oplog.head(site) == head
+    assert store.head(site) == head
 
 
 def test_what_was_appended_is_read_back_byte_by_byte(site: str) -> None:
     batch = batch_of(1, digest.ZERO, [2, 1])
-    oplog.stream(site)
-    oplog.append(batch, site, timezone.now())
-    assert oplog.read(1, site, 10) == [batch]
-    assert oplog.head(site).digest == batch.digest_after
+    store.stream(site)
+    store.append(batch, site, timezone.now())
+    assert store.read(1, site, 10) == [batch]
+    assert store.head(site).digest == batch.digest_after
     assert [part.ends_group for part in records.segments(batch)] == [True, True]
 
 
 def test_reading_begins_with_the_batch_that_holds_the_seq(site: str) -> None:
     grow(site, [3], [3], [3])
-    assert [batch.first_seq for batch in oplog.read(5, site, 10)] == [4, 7]
-    assert [batch.first_seq for batch in oplog.read(1, site, 2)] == [1, 4]
-    assert oplog.read(10, site, 10) == []
+    assert [batch.first_seq for batch in store.read(5, site, 10)] == [4, 7]
+    assert [batch.first_seq for batch in store.read(1, site, 2)] == [1, 4]
+    assert store.read(10, site, 10) == []
 
 
 def test_a_group_is_held_back_until_it_is_there_to_its_end(site: str) -> None:
     grow(site, [2], [3], open_=True)
-    assert [batch.first_seq for batch in oplog.read(1, site, 10)] == [1]
+    assert [batch.first_seq for batch in store.read(1, site, 10)] == [1]
     grow(site, [1])
-    assert [batch.first_seq for batch in oplog.read(1, site, 10)] == [1, 3, 6]
+    assert [batch.first_seq for batch in store.read(1, site, 10)] == [1, 3, 6]
 
 
 def test_a_second_sequencer_is_fenced(site: str) -> None:
     grow(site, [2])
     with pytest.raises(SockstreamError, match="moved by another process"):
-        oplog.append(batch_of(2, digest.ZERO, [1]), site, timezone.now())
+        store.append(batch_of(2, digest.ZERO, [1]), site, timezone.now())
 
 
 def test_the_digest_is_known_at_every_group_end_that_is_held(site: str) -> None:
     grow(site, [1, 2], [2])
-    (first, second) = oplog.read(1, site, 2)
+    (first, second) = store.read(1, site, 2)
     inside = [part.digest_after for part in records.segments(first)]
-    found = {seq: oplog.digest_at(seq, site) for seq in range(7)}
+    found = {seq: store.digest_at(seq, site) for seq in range(7)}
     assert found == {
         0: digest.ZERO,
         1: inside[0],
@@ -91,43 +91,43 @@ def test_the_digest_is_known_at_every_group_end_that_is_held(site: str) -> None:
 def test_only_what_is_acked_and_old_is_pruned(site: str) -> None:
     grow(site, [2], [2], age=LONG_AGO)
     grow(site, [2])
-    assert oplog.prune(site, timedelta(days=7)) == 0
-    oplog.note_ack(6, site)
-    assert oplog.prune(site, timedelta(days=7)) == 2
-    assert oplog.held(site) == oplog.Held(5, 6)
+    assert store.prune(site, timedelta(days=7)) == 0
+    store.note_ack(6, site)
+    assert store.prune(site, timedelta(days=7)) == 2
+    assert store.held(site) == store.Held(5, 6)
     assert Stream.objects.using(site).get().pruned_seq == 4
 
 
 def test_a_batch_of_which_only_a_part_is_acked_stays(site: str) -> None:
     grow(site, [2, 2], age=LONG_AGO)
-    oplog.note_ack(2, site)
-    assert oplog.prune(site, timedelta(days=7)) == 0
+    store.note_ack(2, site)
+    assert store.prune(site, timedelta(days=7)) == 0
 
 
 def test_the_digest_survives_pruning(site: str) -> None:
     grow(site, [2], [2], age=LONG_AGO)
-    at_two = oplog.digest_at(2, site)
-    at_four = oplog.digest_at(4, site)
-    oplog.note_ack(2, site)
-    oplog.prune(site, timedelta(days=7))
-    assert oplog.digest_at(2, site) == at_two
-    oplog.note_ack(4, site)
-    oplog.prune(site, timedelta(days=7))
-    assert oplog.digest_at(4, site) == at_four
-    assert oplog.held(site) == oplog.Held(5, 4)
-    assert oplog.whole_up_to(site) == 4
+    at_two = store.digest_at(2, site)
+    at_four = store.digest_at(4, site)
+    store.note_ack(2, site)
+    store.prune(site, timedelta(days=7))
+    assert store.digest_at(2, site) == at_two
+    store.note_ack(4, site)
+    store.prune(site, timedelta(days=7))
+    assert store.digest_at(4, site) == at_four
+    assert store.held(site) == store.Held(5, 4)
+    assert store.whole_up_to(site) == 4
 
 
 def test_many_batches_are_pruned_in_one_call(site: str) -> None:
     grow(site, *[[1]] * 250, age=LONG_AGO)
-    oplog.note_ack(250, site)
-    assert oplog.prune(site, timedelta(days=7)) == 250
+    store.note_ack(250, site)
+    assert store.prune(site, timedelta(days=7)) == 250
 
 
 def test_an_ack_never_goes_back(site: str) -> None:
     grow(site, [5])
-    oplog.note_ack(5, site)
-    oplog.note_ack(3, site)
+    store.note_ack(5, site)
+    store.note_ack(3, site)
     assert Stream.objects.using(site).get().acked_seq == 5
 
 
@@ -135,26 +135,26 @@ def test_a_format_of_another_version_is_named(site: str) -> None:
     grow(site, [1])
     Batch.objects.using(site).update(version=99)
     with pytest.raises(SockstreamError, match="stored format 99"):
-        oplog.read(1, site, 1)
+        store.read(1, site, 1)
 
 
 def test_the_backlog_counts_what_is_not_acked(site: str) -> None:
     grow(site, [5])
-    assert oplog.backlog(site) == (0, 5)
-    oplog.note_ack(3, site)
-    assert oplog.backlog(site) == (0, 2)
+    assert store.backlog(site) == (0, 5)
+    store.note_ack(3, site)
+    assert store.backlog(site) == (0, 2)
 
 
 def test_an_error_stays_in_the_state_until_the_next_connection(site: str) -> None:
-    oplog.stream(site)
-    oplog.note_state(site, "waiting", error=SockstreamError("unreachable", "No answer", "Wait"))
-    oplog.note_state(site, "connecting")
-    row = oplog.stream(site)
+    store.stream(site)
+    store.note_state(site, "waiting", error=SockstreamError("unreachable", "No answer", "Wait"))
+    store.note_state(site, "connecting")
+    row = store.stream(site)
     assert (row.state, row.error_code, row.error) == (
         "connecting",
         "unreachable",
         "No answer. Wait.",
     )
-    oplog.note_state(site, "connected", peer="central")
-    row = oplog.stream(site)
+    store.note_state(site, "connected", peer="central")
+    row = store.stream(site)
     assert (row.peer, row.error_code, row.error) == ("central", "", "")

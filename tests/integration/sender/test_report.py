@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from sockstream.exceptions import SockstreamError
-from sockstream.sender import oplog
+from sockstream.sender.oplog import store
 from sockstream.sender.report import LiveReport, Report
 from tests.databases import Databases
 
@@ -18,7 +18,7 @@ TROUBLE = SockstreamError("unreachable", "Nobody answers", "Wait")
 
 def test_the_live_line_has_backlog_rate_acked_and_peer(databases: Databases) -> None:
     databases.clean("site_sqlite")
-    oplog.stream("site_sqlite")
+    store.stream("site_sqlite")
     screen = io.StringIO()
     with LiveReport(Console(file=screen, force_terminal=True, width=100)) as report:
         report.show("site_sqlite", "connected to central", 1_234)

@@ -12,10 +12,10 @@ from django.db.backends.utils import CursorWrapper
 from polls.models import Tag
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
-from sockstream.sender import oplog
 from sockstream.sender.capture import marks
 from sockstream.sender.models import Batch, Capture
-from sockstream.sender.sequencer import Sequencer
+from sockstream.sender.oplog import store
+from sockstream.sender.oplog.sequencer import Sequencer
 from sockstream.wire import records
 from tests.databases import Databases
 
@@ -27,7 +27,7 @@ def number(site: str, settings: Settings = PLAIN) -> int:
 
 
 def held(site: str) -> list[records.Batch]:
-    return oplog.read(1, site, 1_000)
+    return store.read(1, site, 1_000)
 
 
 def names(batches: list[records.Batch]) -> list[str]:
@@ -96,7 +96,7 @@ def test_digests_chain_across_passes(site: str) -> None:
         number(site)
     batches = held(site)
     assert [b.digest_before for b in batches[1:]] == [b.digest_after for b in batches[:-1]]
-    assert oplog.head(site).digest == batches[-1].digest_after
+    assert store.head(site).digest == batches[-1].digest_after
 
 
 def test_a_record_that_is_too_large_stops_the_numbering_and_stays(site: str) -> None:
@@ -148,7 +148,7 @@ def postgresql(databases: Databases) -> str:
 def test_postgresql_never_cuts_a_transaction(
     postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sockstream.sender.sequencer._PASS_RECORDS", 10)
+    monkeypatch.setattr("sockstream.sender.oplog.sequencer._PASS_RECORDS", 10)
     for start in range(0, 60, 15):
         with transaction.atomic(using=postgresql):
             for n in range(start, start + 15):
@@ -199,7 +199,7 @@ def _capture(cursor: CursorWrapper, rows: int, *, of: int) -> None:
 def test_transactions_that_overlap_are_one_pass(
     postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sockstream.sender.sequencer._PASS_RECORDS", 1)
+    monkeypatch.setattr("sockstream.sender.oplog.sequencer._PASS_RECORDS", 1)
     other = connections.create_connection(postgresql)
     try:
         with transaction.atomic(using=postgresql):
@@ -245,7 +245,7 @@ def test_what_was_captured_before_a_new_epoch_is_left_to_its_snapshot(postgresql
             cursor.execute("BEGIN")
             cursor.execute("INSERT INTO polls_tag VALUES (gen_random_uuid(), 'late')")
             with transaction.atomic(using=postgresql):
-                oplog.fork(postgresql)
+                store.fork(postgresql)
                 marks.put(postgresql, marks.BEGIN, [layout])
             cursor.execute("COMMIT")
     finally:

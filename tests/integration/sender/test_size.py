@@ -6,9 +6,10 @@ from django.test import override_settings
 
 from polls.models import Tag
 from sockstream.conf import settings
-from sockstream.sender import oplog, status
+from sockstream.sender import status
 from sockstream.sender.models import Batch
-from sockstream.sender.sequencer import Sequencer
+from sockstream.sender.oplog import store
+from sockstream.sender.oplog.sequencer import Sequencer
 
 
 def number(site: str, count: int) -> None:
@@ -18,16 +19,16 @@ def number(site: str, count: int) -> None:
 
 
 def test_its_size_is_that_of_its_records(site: str) -> None:
-    assert oplog.size(site) == 0
+    assert store.size(site) == 0
     number(site, 10)
     number(site, 20)
     held = Batch.objects.using(site).values_list("data", flat=True)
-    assert oplog.size(site) == sum(len(data) for data in held) > 30 * 16
+    assert store.size(site) == sum(len(data) for data in held) > 30 * 16
 
 
 def test_the_status_says_when_it_is_large(site: str) -> None:
     number(site, 10)
-    size = oplog.size(site)
+    size = store.size(site)
     for most, large in ((size - 1, True), (size, False)):
         with override_settings(SOCKSTREAM={"MODELS": ["polls"], "OPLOG_MAX_BYTES": most}):
             [row] = status.report(site)

@@ -14,7 +14,7 @@ from django.db import connections
 
 from polls.models import Tag
 from sockstream.sender.models import Capture
-from sockstream.sender.wake import Waker, waker
+from sockstream.sender.oplog.wake import Waker, waker
 from tests.databases import Databases
 
 DEADLINE = 5.0

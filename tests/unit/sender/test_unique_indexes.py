@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sockstream.sender.capture.unique_indexes import UniqueIndex, unique_indexes
+from sockstream.sender.capture.dialects.unique_indexes import UniqueIndex, unique_indexes
 
 
 def _indexes(*statements: str) -> list[UniqueIndex]:

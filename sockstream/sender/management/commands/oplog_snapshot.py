@@ -11,8 +11,8 @@ from sockstream import commands
 from sockstream.conf import settings
 from sockstream.databases import readiness
 from sockstream.exceptions import ConfigError
+from sockstream.sender.oplog.snapshot import Snapshot
 from sockstream.sender.preflight import require_ready
-from sockstream.sender.snapshot import Snapshot
 
 
 class Command(commands.SockstreamCommand):

@@ -12,10 +12,10 @@ from hashlib import blake2b
 
 from sockstream.databases import origin
 from sockstream.rows import Column, Kind
+from sockstream.sender.capture.layouts import Plan
+from sockstream.sender.capture.tables import Tables
 
-from .dialect import PREFIX, Dialect, Name, Thing, shortened
-from .layouts import Plan
-from .tables import Tables
+from .base import PREFIX, Dialect, Name, Thing, shortened
 
 _NAME_LENGTH = 64
 _PLAIN = {Kind.INT, Kind.BOOL, Kind.DURATION}

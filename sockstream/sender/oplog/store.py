@@ -19,9 +19,8 @@ from django.utils import timezone
 
 from sockstream.databases import own_tables
 from sockstream.exceptions import SockstreamError
+from sockstream.sender.models import Batch, Capture, Stream
 from sockstream.wire import digest, records
-
-from .models import Batch, Capture, Stream
 
 VERSION = 1
 _SEGMENT = struct.Struct(">IQ")

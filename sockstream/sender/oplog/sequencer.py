@@ -28,14 +28,14 @@ from django.utils import timezone
 
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
+from sockstream.sender.capture import decode
+from sockstream.sender.capture.marks import BEGIN, END, LOAD, is_last
+from sockstream.sender.capture.resolve import Resolver
+from sockstream.sender.models import Capture, CaptureLayout
 from sockstream.wire import records
 from sockstream.wire.errors import WireError
 
-from . import oplog
-from .capture import decode
-from .capture.marks import BEGIN, END, LOAD, is_last
-from .capture.resolve import Resolver
-from .models import Capture, CaptureLayout
+from . import store
 
 MARKS = {BEGIN: records.BEGIN, LOAD: records.LOAD, END: records.END}
 OPS = {
@@ -94,9 +94,9 @@ class Sequencer:
                     count = sum(self._number(before, parts, end, nullcontext, cut=cut))
                 yield count
 
-    def _before(self, each_part: Callable[[], AbstractContextManager[object]]) -> oplog.Head:
+    def _before(self, each_part: Callable[[], AbstractContextManager[object]]) -> store.Head:
         """Where the pass begins; what a new epoch's snapshot has anyway is captured no more."""
-        before = oplog.head(self.using)
+        before = store.head(self.using)
         if before.seq == 0 and before.forked:
             for ids in self._superseded():
                 with each_part():
@@ -105,7 +105,7 @@ class Sequencer:
 
     def _number(
         self,
-        before: oplog.Head,
+        before: store.Head,
         parts: Iterable[list[_Captured]],
         end: int,
         each_part: Callable[[], AbstractContextManager[object]],
@@ -121,7 +121,7 @@ class Sequencer:
             batch = self._encode(rows, seq + 1, digest, open_=goes_on, cut=cut and not goes_on)
             with each_part():
                 self._remove([row[0] for row in rows])
-                oplog.append(batch, self.using, timezone.now(), snapshot=snapshot)
+                store.append(batch, self.using, timezone.now(), snapshot=snapshot)
             seq, digest = batch.last_seq, batch.digest_after
             yield len(rows)
 

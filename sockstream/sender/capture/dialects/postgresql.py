@@ -13,11 +13,11 @@ from hashlib import blake2b
 
 from sockstream.databases import origin
 from sockstream.rows import Column, Kind
+from sockstream.sender.capture.layouts import Plan, local_column
+from sockstream.sender.capture.tables import Tables, model_tables
 from sockstream.sender.models import Capture
 
-from .dialect import PREFIX, Dialect, Name, Thing, shortened
-from .layouts import Plan, local_column
-from .tables import Tables, model_tables
+from .base import PREFIX, Dialect, Name, Thing, shortened
 
 CHANNEL = "sockstream_capture"
 """Where a NOTIFY tells of every statement that captured something; its payload is empty."""

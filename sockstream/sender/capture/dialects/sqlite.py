@@ -15,10 +15,10 @@ from collections.abc import Iterable, Sequence
 from sockstream.databases import origin
 from sockstream.exceptions import SockstreamError
 from sockstream.rows import Column, Kind
+from sockstream.sender.capture.layouts import Plan
+from sockstream.sender.capture.tables import Tables
 
-from .dialect import PREFIX, Dialect, Name, Thing
-from .layouts import Plan
-from .tables import Tables
+from .base import PREFIX, Dialect, Name, Thing
 from .unique_indexes import UniqueIndex, unique_indexes
 
 NOTES = "sockstream_sender_replaced"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
 
-from . import oplog
+from . import store
 from .sequencer import Sequencer
 from .wake import waker
 
@@ -70,5 +70,5 @@ class Intake:
             self.error = error
         self._steps = None
         if self.first_end is None:
-            self.first_end = oplog.whole_up_to(self._using)
+            self.first_end = store.whole_up_to(self._using)
         return False

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from django.db import connections
 
-from .capture.postgresql import CHANNEL
-from .models import Capture
+from sockstream.sender.capture.dialects.postgresql import CHANNEL
+from sockstream.sender.models import Capture
 
 logger = logging.getLogger("sockstream.sender")
 

@@ -19,12 +19,12 @@ from django.db import connections, transaction
 from sockstream.conf import Settings
 from sockstream.exceptions import ConfigError
 from sockstream.rows import writing_order
+from sockstream.sender.capture import marks
+from sockstream.sender.capture.copying import Copier, copiers
+from sockstream.sender.models import Capture
 
-from . import oplog
-from .capture import marks
-from .capture.copying import Copier, copiers
+from . import store
 from .lease import SENDING, SNAPSHOT, lease
-from .models import Capture
 
 _LOOK = 0.05
 _SAY_AFTER = 5.0
@@ -99,10 +99,10 @@ class Snapshot:
         return [known[row.label] for row in order]
 
     def _begin(self, *, new_epoch: bool) -> None:
-        oplog.stream(self._using)
+        store.stream(self._using)
         with transaction.atomic(using=self._using):
             if new_epoch:
-                oplog.fork(self._using)
+                store.fork(self._using)
             self._mark(marks.BEGIN, self._copiers)
 
     def _bring(self, copier: Copier) -> Iterator[int | None]:

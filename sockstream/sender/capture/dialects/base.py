@@ -11,10 +11,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from sockstream.databases import origin
 from sockstream.rows import Column, Kind, Row
+from sockstream.sender.capture.layouts import PIECE, Plan, local_column
+from sockstream.sender.capture.tables import Tables
 from sockstream.sender.models import Capture
-
-from .layouts import PIECE, Plan, local_column
-from .tables import Tables
 
 PREFIX = "sockstream_"
 
