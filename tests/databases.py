@@ -25,6 +25,7 @@ KEPT = {
     "django_content_type",
     "auth_permission",
     "sockstream_sender_capturelayout",
+    "sockstream_sender_installed",
 }
 LOCK_WAIT_MS = 10_000
 # SQLite joins no more than 500.

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.core import checks as django_checks
-from django.db.models.signals import post_migrate, pre_migrate
+from django.db.models.signals import post_migrate
 
 from sockstream.process import ignore_hangups
 
@@ -32,6 +32,6 @@ class SenderConfig(AppConfig):
         django_checks.register(checks.check_homes, django_checks.Tags.models)
         django_checks.register(checks.check_revocations, django_checks.Tags.security)
         django_checks.register(checks.check_databases, django_checks.Tags.database)
-        pre_migrate.connect(migrating.begin, sender=self, dispatch_uid="sockstream.sender.begin")
+        migrating.watch()
         post_migrate.connect(migrating.end, sender=self, dispatch_uid="sockstream.sender.end")
         capture.start()

@@ -14,6 +14,26 @@ class CaptureLayout(models.Model):
     definition = models.TextField()
 
 
+class Installed(models.Model):
+    """What captures a model, as it was installed last: the layout, and digests of the triggers by
+    their names, in JSON. Whatever else is found there means that writes were missed."""
+
+    model = models.CharField(max_length=200, unique=True)
+    layout = models.IntegerField()
+    triggers = models.TextField()
+
+
+class Due(models.Model):
+    """A model of which writes were not captured, and why: a snapshot of it is due.
+
+    A snapshot that ends removes what was here when it began.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    model = models.CharField(max_length=200)
+    reason = models.CharField(max_length=200)
+
+
 class Capture(models.Model):
     """A committed write that has no sequence number yet. Triggers write it; nothing else does."""
 

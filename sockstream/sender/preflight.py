@@ -29,6 +29,6 @@ def require_ready(using: str, settings: Settings) -> None:
         raise SockstreamError(
             "capture-drift",
             f"{drifted[0]}{more}: writes there are not captured as they should be",
-            f"Run manage.py oplog_capture install --database {using}, and oplog_snapshot "
-            "if anything was written meanwhile",
+            f"Run manage.py oplog_capture install --database {using}; "
+            "a snapshot of what was missed follows by itself",
         )

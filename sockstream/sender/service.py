@@ -7,30 +7,31 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from sockstream.commands import UNFINISHED
 from sockstream.conf import Settings
 from sockstream.databases.readiness import is_unreachable, unreachable
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.process import Hangup, Stop
 from sockstream.wire.errors import Class, WireError
 
+from . import capture
 from .backoff import Backoff
 from .dialing import Dialing
 from .oplog import store
+from .oplog.due import DueSnapshots
 from .oplog.intake import Intake
-from .oplog.lease import SNAPSHOT, is_held, lease
+from .oplog.lease import lease
 from .report import Report
 from .road import PeerLeft, Road
 from .roads import Roads
 
 DRAIN = 30.0
-_LOOK_AGAIN_EVERY = 60.0
+_LOOK_AGAIN_EVERY = 20.0
 _ASK_CENTRAL = "If it goes on, read the log of oplog_receive at central"
 
 
@@ -62,6 +63,8 @@ class Service:
         self._refusal: tuple[str, str] | None = None
         self._look_again_at = 0.0
         self._too_large = False
+        self._drift: SockstreamError | None = None
+        self._due = DueSnapshots(using, settings, report.say)
         self._drained_by: float | None = None
 
     def run(self) -> None:
@@ -83,14 +86,17 @@ class Service:
     def _serve(self) -> None:
         with closing(Intake(self.using, self.settings)) as self._intake:
             try:
+                if self.once:
+                    self._due.take()
                 while not self._done():
                     self._try_road()
             finally:
+                self._due.close()
                 # Whoever reads the status must not take a closed road for an open one.
                 store.note_state(self.using, "stopped")
         self._say_end()
-        if self.once and (error := self._intake.error or self._unfinished()) is not None:
-            raise error
+        if self.once and self._intake.error is not None:
+            raise self._intake.error
 
     def _try_road(self) -> None:
         """Travel until the work is done, or the road is lost; then wait a while."""
@@ -159,20 +165,48 @@ class Service:
         if had is None and self._intake.error is not None:
             self._tell(self._intake.error)
         if time.monotonic() >= self._look_again_at:
-            if (unfinished := self._unfinished()) is not None:
-                self._report.trouble(unfinished)
+            self._look_at_capture()
             store.prune(self.using, self.settings.RETENTION)
             self._look_at_size()
             for line in self._roads.warnings():
                 self._report.warn(line)
             self._look_again_at = time.monotonic() + _LOOK_AGAIN_EVERY
-        return more
+        return self._catch_up(self._due.step) or more
 
-    def _unfinished(self) -> SockstreamError | None:
-        """That a snapshot keeps everything behind it back, and nobody is taking it."""
-        if not store.stream(self.using).snapshot or is_held(self.using, SNAPSHOT):
-            return None
-        return SockstreamError("snapshot-unfinished", UNFINISHED)
+    def _look_at_capture(self) -> None:
+        """Say if triggers are missing; if none are, begin the snapshot that is due."""
+        labels = capture.lost(self.using)
+        if labels:
+            more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+            drift = SockstreamError(
+                "capture-drift",
+                f"{labels[0]}{more}: triggers are missing, and writes are not captured",
+                f"Run manage.py oplog_capture install --database {self.using}; "
+                "a snapshot of what was missed follows by itself",
+            )
+            if self._drift is None:
+                self._report.trouble(drift)
+            self._drift = drift
+            store.note_error(self.using, drift)
+            return
+        if self._drift is not None:
+            self._drift = None
+            store.note_error(self.using, self._standing)
+            self._report.say("Triggers are as they have to be again")
+        self._catch_up(self._due.look)
+
+    def _catch_up(self, work: Callable[[], bool | None]) -> bool:
+        """Go on with a snapshot that is due, and say what stands in its way."""
+        try:
+            return bool(work())
+        except SockstreamError as error:
+            self._report.trouble(error)
+            return False
+
+    @property
+    def _standing(self) -> SockstreamError | None:
+        """What stands in the way whether there is a road or not."""
+        return self._intake.error or self._drift
 
     def _look_at_size(self) -> None:
         error = store.too_large(self.using, self.settings.OPLOG_MAX_BYTES)
@@ -191,6 +225,8 @@ class Service:
         if (commits := self._intake.fileno()) is not None:
             reading.append(commits)
         deadline = min(deadline, time.monotonic() + self._report.every)
+        if self._due.waits:
+            deadline = min(deadline, time.monotonic() + self._due.pause)
         if self._drained_by is not None:
             deadline = min(deadline, self._drained_by)
         while (left := deadline - time.monotonic()) > 0 and not self._intake.ready():
@@ -204,7 +240,7 @@ class Service:
             # news before central has got beyond it.
             if not road.announced and (self._stuck_at is None or road.acked > self._stuck_at):
                 road.announced, self._stuck_at, self._refusal = True, None, None
-                error = self._intake.error  # it stands in the way still
+                error = self._standing
                 store.note_state(self.using, "connected", peer=road.central, error=error)
                 self._report.say(f"Connected to {road.central}, which has all up to {road.acked}")
                 if road.warning is not None:
@@ -220,7 +256,7 @@ class Service:
         told = (road.refusing.code, str(road.refusing)) if road.refusing else None
         if road.announced and told != self._refusal:
             self._refusal = told
-            error = SockstreamError(*told) if told else self._intake.error
+            error = SockstreamError(*told) if told else self._standing
             store.note_state(self.using, "connected", error=error)
             if told:
                 self._report.trouble(SockstreamError(*told))

@@ -8,6 +8,7 @@ from sockstream.exceptions import ConfigError
 from . import signals
 from .installing import drift as drift
 from .installing import install as install
+from .installing import lost as lost
 from .installing import remove as remove
 
 

@@ -2,48 +2,72 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from django.db import connections, transaction
+from django.db import DatabaseError, connections, transaction
 
 from sockstream.conf import Settings, settings
-from sockstream.rows import writing_order
-from sockstream.sender.models import Capture, CaptureLayout
+from sockstream.exceptions import SockstreamError
+from sockstream.sender.models import Capture, CaptureLayout, Due, Installed
 
-from . import layouts
+from . import layouts, missed
 from .dialects import DIALECTS, Dialect, Name, Thing, dialect_of, differences
-from .layouts import Plan
+from .missed import Installation
+
+logger = logging.getLogger("sockstream.sender")
 
 
-def install(using: str) -> None:
+def install(using: str) -> list[str]:
     """Make capture in this database what the settings and the models say, where it differs.
 
-    The rows of a model that is captured for the first time are captured as inserts. Without the
-    sender's tables (before their migration, or in another database) nothing is done.
-    Raises ConfigError for a setting, or a database, with which it cannot be.
+    Returns, in words, what was not captured, so that a snapshot of it is due. Without the sender's
+    tables (before their migration, or in another database) nothing is done.
+    Raises ConfigError for a setting, or a database, with which it cannot be; SockstreamError if
+    the database refuses.
     """
     wanted = settings()
     if not is_ready(using):
-        return
+        return []
     if wanted.CAPTURE == "signals":
-        _install_signals(using, wanted)
-        return
+        return _install_signals(using, wanted)
     dialect = dialect_of(connections[using])
-    with _whole(dialect):
+    with _told(using), _whole(dialect):
         plans = layouts.plans(dialect.connection, wanted, dialect.tables)
-        known = set(CaptureLayout.objects.using(using).values_list("model", flat=True))
         layouts.store(using, plans)
-        _exchange(dialect, dialect.wanted(plans))
-        _capture_existing(dialect, [plan for plan in plans if plan.row.label not in known])
+        found = dialect.found()
+        installation = Installation(using)
+        _exchange(dialect, dialect.wanted(plans), found)
+        reasons = installation.missed(dialect, plans, found)
+        missed.note(using, reasons)
+        installation.store(plans, dialect.of_table)
+    return missed.in_words(reasons)
 
 
-def _install_signals(using: str, wanted: Settings) -> None:
+def refresh(using: str) -> None:
+    """Install after a change of the schema, which must not fail because of us: if the database
+    refuses, `lost` finds what is missing.
+    """
+    try:
+        install(using)
+    except SockstreamError as error:
+        logger.error("%s", error)
+
+
+def _install_signals(using: str, wanted: Settings) -> list[str]:
     """The layouts, and what tells the sender of a commit."""
     with transaction.atomic(using=using):
-        layouts.store(using, layouts.python_plans(wanted, using))
+        plans = layouts.python_plans(wanted, using)
+        layouts.store(using, plans)
+        installation = Installation(using)
+        reasons = installation.first(plans)
+        missed.note(using, reasons)
+        installation.store(plans, lambda plan: {})
         if connections[using].vendor in DIALECTS:
             dialect = dialect_of(connections[using])
-            _exchange(dialect, dialect.wanted([]))
+            _exchange(dialect, dialect.wanted([]), dialect.found())
+    return missed.in_words(reasons)
 
 
 def remove(using: str) -> None:
@@ -55,6 +79,20 @@ def remove(using: str) -> None:
     with _whole(dialect):
         for name in dialect.found():
             dialect.execute(dialect.drop(name))
+
+
+def make_room(using: str, table: str, *, made_anew: bool) -> None:
+    """Take away, in the caller's transaction, what the database lets nobody alter the table with.
+
+    The caller installs it again in the same transaction. `made_anew`: the table is dropped, and
+    another one with its rows takes its name, all of that in this transaction.
+    """
+    dialect = dialect_of(connections[using])
+    names = dialect.in_the_way(table)
+    for name in names:
+        dialect.execute(dialect.drop(name))
+    lost = [] if made_anew else [name for name in names if name.table.lower() == table.lower()]
+    Installation(using).forget(name for name in names if name not in lost)
 
 
 def drift(using: str) -> list[str]:
@@ -70,12 +108,45 @@ def drift(using: str) -> list[str]:
     return layouts.unstored(using, plans) + differences(dialect.wanted(plans), dialect.found())
 
 
+def lost(using: str) -> list[str]:
+    """The models whose triggers are not those that were installed last.
+
+    Unlike `drift`, it does not depend on the models of this process, which may be older.
+    """
+    if connections[using].vendor not in DIALECTS:
+        return []
+    dialect = dialect_of(connections[using])
+    return Installation(using).lost(dialect.found())
+
+
 def is_ready(using: str) -> bool:
     """Whether the sender's tables belong into this database and are there."""
     if not layouts.lives_here(using):
         return False
-    tables = set(connections[using].introspection.table_names())
-    return {Capture._meta.db_table, CaptureLayout._meta.db_table} <= tables
+    return own_tables() <= set(connections[using].introspection.table_names())
+
+
+def own_tables() -> set[str]:
+    """The tables without which nothing can be captured."""
+    return {model._meta.db_table for model in (Capture, CaptureLayout, Due, Installed)}
+
+
+def is_done(using: str) -> bool:
+    """Whether anything was installed here."""
+    return is_ready(using) and Installed.objects.using(using).exists()
+
+
+@contextmanager
+def _told(using: str) -> Iterator[None]:
+    """Say what the database wants before it lets us capture, in its own words and ours."""
+    try:
+        yield
+    except DatabaseError as error:
+        raise SockstreamError(
+            "capture-refused",
+            f"Database {using!r} refuses what captures: {' '.join(map(str, error.args))}",
+            "Give whoever runs migrate the rights that docs/capture.md names, and run it again",
+        ) from error
 
 
 def _whole(dialect: Dialect) -> AbstractContextManager[object]:
@@ -85,20 +156,13 @@ def _whole(dialect: Dialect) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _exchange(dialect: Dialect, wanted: dict[Name, Thing]) -> None:
-    found = dialect.found()
+def _exchange(dialect: Dialect, wanted: dict[Name, Thing], found: dict[Name, str]) -> None:
     for name, thing in wanted.items():
         if found.get(name) != thing.text:
             for statement in thing.create:
                 dialect.execute(statement)
     for name in found.keys() - wanted.keys():
         dialect.execute(dialect.drop(name))
-
-
-def _capture_existing(dialect: Dialect, plans: list[Plan]) -> None:
-    by_label = {plan.row.label: plan for plan in plans}
-    for row in writing_order(plan.row for plan in plans):
-        dialect.execute(dialect.existing(by_label[row.label], "I"))
 
 
 def _leftovers(using: str) -> list[str]:

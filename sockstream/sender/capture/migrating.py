@@ -1,15 +1,14 @@
-"""Keeps capture right while `migrate` runs.
+"""Keeps capture right while a schema changes, in `migrate` and wherever else Django does it.
 
-A migration changes tables and writes rows in turn. SQLite drops a table's triggers when it is
-rebuilt, and refuses to alter a table that a trigger names wrongly meanwhile; a PostgreSQL function
-that names a column which is gone fails the write. So what captures is removed (SQLite) or known to
-be stale (elsewhere) after a change of the schema, and made anew, for the columns that there are
-then, before the next statement that may write. The last one of every migration is the note that it
-was applied, so that none is committed without its triggers.
+SQLite refuses to alter a table that a trigger names wrongly afterwards, and drops a table's
+triggers with it when the table is rebuilt; elsewhere what captures goes stale. So a change of a
+table is seen, what captures is taken out of its way (SQLite), and made anew, for the columns that
+there are then, right after it and in the same transaction: no commit is without its triggers.
 
-At the end, the rows whose new columns hold something else than the constant default that central's
-migration gives them, too, are captured once more: a change of the schema fires no trigger, and
-what was written meanwhile may have been captured without them.
+SQLite has no other way to alter much of a table than to make one beside it, `new__`, and to give
+that one its name. Between the two, the table is not there, and nobody can write to it, if that is
+one transaction; if it is not (`atomic = False`), what was written meanwhile is lost to the
+application as well, and a snapshot of the model is due.
 """
 
 from __future__ import annotations
@@ -18,101 +17,110 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import sqlparse
-from django.db import connections
+from django.core.management.base import CommandError
+from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
-from sockstream.conf import settings
-from sockstream.sender.models import Capture
+from sockstream.exceptions import SockstreamError
 
-from . import gains, installing
+from . import installing
+from .dialects import PREFIX, dialect_of
 
-_WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
-_WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "MERGE", "TRUNCATE", "DO", "CALL"}
-_CHANGES = {"ALTER", "DROP", "CREATE", "RENAME"}
-_REBUILDING = re.compile(r'\s*INSERT INTO "new__', re.IGNORECASE)
-_CATALOGUE = re.compile(r"\b(pg_\w+|information_schema|django_migrations)\b", re.IGNORECASE)
+_NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|[^\s(;]+)'
+_CHANGE = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/)*"
+    rf"(?:(?P<word>ALTER|DROP)\s+TABLE\s+(?:IF\s+EXISTS\s+)?(?:ONLY\s+)?"
+    rf"(?P<table>{_NAME})(?=[\s(;]|$)(?!\s+(?:DISABLE|ENABLE)\b)"
+    r"|(?:CREATE\s+UNIQUE|DROP)\s+INDEX\b|RENAME\s+TABLE\b)",
+    re.IGNORECASE | re.DOTALL,
+)
 
-_watches: dict[str, Watch] = {}
+
+def watch() -> None:
+    """See the changes of the schema in every connection of this process from now on."""
+    connection_created.connect(_watch, dispatch_uid="sockstream.sender.watch")
 
 
 class Watch:
-    """An execute wrapper: sees every statement of one connection while `migrate` runs."""
+    """An execute wrapper: sees every statement of one connection."""
 
-    def __init__(self, connection: BaseDatabaseWrapper) -> None:
-        self._connection = connection
-        self._stale = False
+    def __init__(self) -> None:
         self._busy = False
-        self.before = gains.columns(connection) if installing.is_ready(connection.alias) else None
 
     def __call__(
         self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: Any
     ) -> Any:
-        if self._busy or not isinstance(sql, str):
+        change = None if self._busy else _change(sql, context["connection"])
+        if change is None:
             return execute(sql, params, many, context)
-        result = None
-        for statement in self._statements(sql, params):
-            self._busy = True
-            try:
-                self._prepare(statement)
-            finally:
-                self._busy = False
-            result = execute(statement, params, many, context)
+        self._busy = True
+        try:
+            return self._make(change, lambda: execute(sql, params, many, context), context)
+        finally:
+            self._busy = False
+
+    def _make(self, change: re.Match[str], execute: Callable[[], Any], context: Any) -> Any:
+        connection: BaseDatabaseWrapper = context["connection"]
+        using = connection.alias
+        table = _unquoted(change["table"] or "")
+        if not installing.is_done(using):
+            return execute()
+        if table.startswith(PREFIX):
+            if change["word"].upper() == "DROP" and table in installing.own_tables():
+                installing.remove(using)  # else every write fails once they are gone
+            return execute()
+        dialect = dialect_of(connection)
+        if dialect.in_transaction_by_hand():
+            # Django cannot take part in it. What is not there afterwards is found by `lost`.
+            for name in dialect.in_the_way(table):
+                dialect.execute(dialect.drop(name))
+            return execute()
+        if connection.vendor != "sqlite":
+            result = execute()
+            installing.refresh(using)
+            return result
+        anew = connection.in_atomic_block and _is_made_anew(connection, change, table)
+        with transaction.atomic(using=using):
+            if table:
+                installing.make_room(using, table, made_anew=anew)
+            result = execute()
+            installing.install(using)
         return result
 
-    def _statements(self, sql: str, params: Any) -> list[str]:
-        """PostgreSQL takes a script as one statement: its writes have to be seen one by one."""
-        script = self._connection.vendor == "postgresql" and not params and ";" in sql
-        if script and _word(sql) not in {"SELECT", "DO"}:
-            return [part for part in sqlparse.split(sql) if part.strip("; \n")]
-        return [sql]
 
-    def _prepare(self, sql: str) -> None:
-        word = _word(sql)
-        if word in _CHANGES:
-            if self._is_in_the_way(word, sql):
-                installing.remove(self._connection.alias)
-            self._stale = True
-        elif self._stale and self._may_write(word, sql):
-            self._stale = False
-            installing.install(self._connection.alias)
-
-    def _is_in_the_way(self, word: str, sql: str) -> bool:
-        if word == "DROP" and Capture._meta.db_table in sql:
-            return True  # else every write fails once the sender's tables are gone
-        return self._connection.vendor == "sqlite" and word in {"ALTER", "DROP"}
-
-    def _may_write(self, word: str, sql: str) -> bool:
-        if word in _WRITES:
-            return not _REBUILDING.match(sql)
-        # A function that is selected may write, though not on SQLite.
-        selects = word == "SELECT" and self._connection.vendor != "sqlite"
-        return selects and not _CATALOGUE.search(sql)
+def _change(sql: Any, connection: BaseDatabaseWrapper) -> re.Match[str] | None:
+    """The change of a table that a statement makes, if it makes one."""
+    if not isinstance(sql, str):
+        if not hasattr(sql, "as_string"):
+            return None
+        sql = sql.as_string(connection.connection)  # of psycopg's sql
+    return _CHANGE.match(sql)
 
 
-def begin(using: str, **kwargs: Any) -> None:
-    """The receiver of pre_migrate."""
-    _forget(using)  # one that failed never came to its end
-    watch = _watches[using] = Watch(connections[using])
-    connections[using].execute_wrappers.append(watch)
+def _is_made_anew(connection: BaseDatabaseWrapper, change: re.Match[str], table: str) -> bool:
+    """Whether the table is dropped since another one with its rows takes its name."""
+    dropped = (change["word"] or "").upper() == "DROP"
+    return dropped and f"new__{table}" in connection.introspection.table_names()
+
+
+def _unquoted(name: str) -> str:
+    if name[:1] in {'"', "`"}:
+        return name[1:-1].replace(name[0] * 2, name[0])
+    return name
+
+
+def _watch(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+    if not any(isinstance(wrapper, Watch) for wrapper in connection.execute_wrappers):
+        connection.execute_wrappers.append(Watch())
 
 
 def end(using: str, **kwargs: Any) -> None:
     """The receiver of post_migrate: installs what the models say now."""
-    watch = _forget(using)
-    installing.install(using)
-    if watch is not None and watch.before is not None and settings().CAPTURE == "triggers":
-        gains.capture(connections[using], watch.before)
-
-
-def _forget(using: str) -> Watch | None:
-    watch = _watches.pop(using, None)
-    wrappers = connections[using].execute_wrappers
-    if watch in wrappers:
-        wrappers.remove(watch)
-    return watch
-
-
-def _word(sql: str) -> str:
-    found = _WORD.match(sql)
-    return found[1].upper() if found else ""
+    try:
+        lines = installing.install(using)
+    except SockstreamError as error:
+        raise CommandError(str(error)) from error
+    if kwargs.get("verbosity", 1):
+        for line in lines:
+            print(line, file=kwargs.get("stdout"))

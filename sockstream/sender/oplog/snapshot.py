@@ -21,11 +21,12 @@ from sockstream.exceptions import ConfigError
 from sockstream.rows import writing_order
 from sockstream.sender.capture import marks
 from sockstream.sender.capture.copying import Copier, copiers
-from sockstream.sender.models import Capture
+from sockstream.sender.models import Capture, Due
 
 from . import store
 from .lease import SENDING, SNAPSHOT, lease
 
+UNENDED = "the rest of a snapshot"
 _LOOK = 0.05
 _SAY_AFTER = 5.0
 # A prepared transaction has no process.
@@ -56,6 +57,7 @@ class Snapshot:
         self._say = say
         self._waits_for = ""
         self._copiers = self._chosen(copiers(using, settings), labels)
+        self._settles: list[int] = []
 
     def take(self, *, new_epoch: bool = False) -> int:
         """Capture the snapshot; returns how many rows it has. See `steps`."""
@@ -85,7 +87,7 @@ class Snapshot:
             yield 0
             for copier in self._copiers:
                 yield from self._bring(copier)
-            self._mark(marks.END, self._copiers[::-1])
+            self._end()
 
     def _chosen(self, known: dict[str, Copier], labels: Sequence[str]) -> list[Copier]:
         wanted = {label.lower() for label in labels} or known.keys()
@@ -104,6 +106,15 @@ class Snapshot:
             if new_epoch:
                 store.fork(self._using)
             self._mark(marks.BEGIN, self._copiers)
+            labels = [copier.plan.row.label for copier in self._copiers]
+            due = Due.objects.using(self._using)
+            due.bulk_create(Due(model=label, reason=UNENDED) for label in labels)
+            self._settles = list(due.filter(model__in=labels).values_list("id", flat=True))
+
+    def _end(self) -> None:
+        with transaction.atomic(using=self._using):
+            self._mark(marks.END, self._copiers[::-1])
+            Due.objects.using(self._using).filter(id__in=self._settles).delete()
 
     def _bring(self, copier: Copier) -> Iterator[int | None]:
         self._mark(marks.LOAD, [copier])

@@ -201,6 +201,12 @@ def note_state(using: str, state: str, *, peer: str = "", error: Exception | Non
     Stream.objects.using(using).filter(id=1).update(**changes)
 
 
+def note_error(using: str, error: SockstreamError | None) -> None:
+    """Show an error in the status beside whatever the link is doing, or none any more."""
+    code, words = (error.code, str(error)) if error is not None else ("", "")
+    Stream.objects.using(using).filter(id=1).update(error_code=code, error=words)
+
+
 def note_session(session: int, using: str) -> None:
     """Store the number of the session that central gave, before it is confirmed."""
     Stream.objects.using(using).filter(id=1).update(session=session, welcomed=True)

@@ -13,11 +13,12 @@ from django.db.models import Q
 
 from sockstream.conf import settings
 from sockstream.rows import captured_models, describe
-from sockstream.sender.capture import decode
+from sockstream.sender.capture import decode, marks
 from sockstream.sender.capture.layouts import python_plan
 from sockstream.sender.capture.reading import Reader
 from sockstream.sender.capture.resolve import Resolver
 from sockstream.sender.models import Capture, CaptureLayout
+from sockstream.sender.oplog.due import DueSnapshots
 
 Key = tuple[str, Any]
 State = dict[Key, Any]
@@ -34,8 +35,14 @@ class Record:
     txid: int | None = None
 
 
+def take_all(using: str) -> list[Record]:
+    """What was captured since the last call, once the snapshot that is due is taken, too."""
+    DueSnapshots(using, settings(), lambda words: None).take()
+    return take(using)
+
+
 def take(using: str) -> list[Record]:
-    """What was captured since the last call, in order."""
+    """What was captured since the last call, in order, without the marks of snapshots."""
     decoders = {
         layout.id: decode.compile(json.loads(layout.definition))
         for layout in CaptureLayout.objects.using(using).all()
@@ -45,6 +52,8 @@ def take(using: str) -> list[Record]:
     records = []
     for row in taken:
         row.delete(using=using)  # as the sequencer removes what it has read
+        if row.op in {marks.BEGIN, marks.LOAD, marks.END}:
+            continue
         decoder = decoders[row.layout]
         values = frozen(
             resolver.settled(decoder, row.op, row.data, decoder.values(row.op, row.data))
@@ -63,7 +72,7 @@ def replayed(records: Iterable[Record], before: State | None = None) -> State:
         key = (record.model, record.key)
         if record.op == "I":
             assert key not in state, f"inserted twice: {record}"
-        else:
+        elif record.op != "S":
             assert key in state, f"not there: {record}"
         if record.op == "D":
             del state[key]

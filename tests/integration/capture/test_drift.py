@@ -13,8 +13,8 @@ from django.test import override_settings
 
 from sockstream.sender import capture
 from sockstream.sender.capture.dialects import dialect_of
-from sockstream.sender.models import Capture, CaptureLayout
-from tests.integration.capture.replay import replayed, take, truth
+from sockstream.sender.models import Capture, CaptureLayout, Installed
+from tests.integration.capture.replay import replayed, take, take_all, truth
 from tests.zoo.models import Author, Essay, Slot
 
 
@@ -127,19 +127,19 @@ def test_removed_capture_captures_nothing(site: str) -> None:
     assert len(capture.drift(site)) > 100
 
 
-def test_rows_that_were_there_before_are_captured_first(site: str) -> None:
-    """Parents first, as inserts, when a model is captured for the first time; never again."""
+def test_rows_that_were_there_before_are_sent_first(site: str) -> None:
+    """Parents first, by a snapshot, when a model is captured for the first time; never again."""
     capture.remove(site)
     author = Author.objects.using(site).create(name="a")
     Essay.objects.using(site).create(title="t", author=author).readers.add(author)
-    CaptureLayout.objects.using(site).filter(model__in=["zoo.author", "zoo.essay"]).delete()
-    CaptureLayout.objects.using(site).filter(model="zoo.essay_readers").delete()
-    capture.install(site)
-    records = take(site)
+    Installed.objects.using(site).all().delete()
+    [words] = capture.install(site)
+    assert words.startswith("zoo.author and 2 more: rows from before")
+    records = take_all(site)
     assert [record.model for record in records] == ["zoo.author", "zoo.essay", "zoo.essay_readers"]
     assert replayed(records) == truth(site)
-    capture.install(site)
-    assert take(site) == []
+    assert capture.install(site) == []
+    assert take_all(site) == []
 
 
 def test_the_command(site: str) -> None:

@@ -61,9 +61,20 @@ class Dialect(ABC):
     def look(self) -> Tables:
         """The tables and columns that are there now."""
 
-    @abstractmethod
     def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
         """What has to be installed to capture by these plans."""
+        things = self.shared(plans)
+        for plan in plans:
+            things |= self.of_table(plan)
+        return things
+
+    def shared(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
+        """What belongs to no table."""
+        return {}
+
+    @abstractmethod
+    def of_table(self, plan: Plan) -> dict[Name, Thing]:
+        """What captures one table."""
 
     @abstractmethod
     def found(self) -> dict[Name, str]:
@@ -72,6 +83,14 @@ class Dialect(ABC):
     @abstractmethod
     def drop(self, name: Name) -> str:
         """The statement that removes what is installed under this name."""
+
+    def in_transaction_by_hand(self) -> bool:
+        """Whether somebody began a transaction without Django, which then can begin none."""
+        return False
+
+    def in_the_way(self, table: str) -> list[Name]:
+        """What has to be dropped before the table can be altered or dropped."""
+        return []
 
     @abstractmethod
     def value(self, column: Column, sql: str) -> str:

@@ -7,7 +7,7 @@ these databases; the checks name the models concerned.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 
 from sockstream.databases import origin
@@ -35,16 +35,15 @@ class MySQL(Dialect):
         )
         return Tables(((table, column) for table, column in rows), str.lower)
 
-    def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
+    def of_table(self, plan: Plan) -> dict[Name, Thing]:
         things = {}
-        for plan in plans:
-            for event, body in self._bodies(plan).items():
-                name = _trigger_name(event, plan.row.table, body)
-                create = (
-                    f"CREATE TRIGGER {self.quote(name)} AFTER {event.upper()} "
-                    f"ON {self.table(plan.row.table)} FOR EACH ROW {body}"
-                )
-                things[Name("trigger", plan.row.table, name)] = Thing(body, (create,))
+        for event, body in self._bodies(plan).items():
+            name = _trigger_name(event, plan.row.table, body)
+            create = (
+                f"CREATE TRIGGER {self.quote(name)} AFTER {event.upper()} "
+                f"ON {self.table(plan.row.table)} FOR EACH ROW {body}"
+            )
+            things[Name("trigger", plan.row.table, name)] = Thing(body, (create,))
         return things
 
     def found(self) -> dict[Name, str]:

@@ -23,6 +23,8 @@ CHANNEL = "sockstream_capture"
 """Where a NOTIFY tells of every statement that captured something; its payload is empty."""
 
 _FIRST = "!"
+# Of libpq, PQTRANS_IDLE.
+_IDLE = 0
 _NAME_BYTES = 63
 # The bits of pg_trigger.tgtype.
 _ROW, _BEFORE, _INSERT, _DELETE, _UPDATE, _TRUNCATE = 1, 2, 4, 8, 16, 32
@@ -82,16 +84,16 @@ class PostgreSQL(Dialect):
         """The schema of the capture table, where our functions are too."""
         return self._schemas[Capture._meta.db_table]
 
-    def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
-        things: dict[Name, Thing] = {}
-        things |= self._function(f"{PREFIX}notify", _NOTIFY, [_SEARCH_PATH])
-        capture = Capture._meta.db_table
-        things |= self._trigger(capture, "notify", f"{PREFIX}notify", *_ON_NOTIFY)
-        for plan in plans:
-            function = _function_name(plan.row.table)
-            things |= self._function(function, self._body(plan), _settings(plan))
-            for event, (bits, when) in _EVENTS.items():
-                things |= self._trigger(plan.row.table, event, function, bits, when)
+    def shared(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
+        function = f"{PREFIX}notify"
+        things = self._function(function, _NOTIFY, [_SEARCH_PATH])
+        return things | self._trigger(Capture._meta.db_table, "notify", function, *_ON_NOTIFY)
+
+    def of_table(self, plan: Plan) -> dict[Name, Thing]:
+        function = _function_name(plan.row.table)
+        things = self._function(function, self._body(plan), _settings(plan))
+        for event, (bits, when) in _EVENTS.items():
+            things |= self._trigger(plan.row.table, event, function, bits, when)
         return things
 
     def found(self) -> dict[Name, str]:
@@ -122,6 +124,10 @@ class PostgreSQL(Dialect):
         if name.kind == "trigger":
             return f"DROP TRIGGER IF EXISTS {self.quote(name.name)} ON {name.table}"
         return f"DROP FUNCTION IF EXISTS {self._function_sql(name.name)}() CASCADE"
+
+    def in_transaction_by_hand(self) -> bool:
+        raw = self.connection.connection
+        return self.connection.get_autocommit() and raw.info.transaction_status != _IDLE
 
     def copy(self, plan: Plan, condition: str) -> str:
         source = f"SELECT * FROM {self.table(plan.row.table)} r WHERE {condition}"

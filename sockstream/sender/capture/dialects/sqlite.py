@@ -42,20 +42,23 @@ class SQLite(Dialect):
         )
         return Tables(((table, column) for table, column in rows), str.lower)
 
-    def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
+    def shared(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
         notes = Name("table", "", NOTES)
         things = {notes: Thing(_NOTES_SQL, (f'DROP TABLE IF EXISTS "{NOTES}"', _NOTES_SQL))}
         if self.only_if and plans:
             drop = f'DROP TABLE IF EXISTS "{origin.TABLE}"'
             applying = Thing(_APPLYING_SQL, (drop, _APPLYING_SQL))
             things[Name("table", "", origin.TABLE)] = applying
-        for plan in plans:
-            self._require_rowid(plan)
-            for event, sql in self._triggers(plan).items():
-                name = f"{PREFIX}{event}_{plan.row.table}"
-                create = f"CREATE TRIGGER {self.quote(name)} {sql}"
-                drop = f"DROP TRIGGER IF EXISTS {self.quote(name)}"
-                things[Name("trigger", plan.row.table, name)] = Thing(create, (drop, create))
+        return things
+
+    def of_table(self, plan: Plan) -> dict[Name, Thing]:
+        self._require_rowid(plan)
+        things = {}
+        for event, sql in self._triggers(plan).items():
+            name = f"{PREFIX}{event}_{plan.row.table}"
+            create = f"CREATE TRIGGER {self.quote(name)} {sql}"
+            drop = f"DROP TRIGGER IF EXISTS {self.quote(name)}"
+            things[Name("trigger", plan.row.table, name)] = Thing(create, (drop, create))
         return things
 
     def found(self) -> dict[Name, str]:
@@ -71,6 +74,15 @@ class SQLite(Dialect):
 
     def drop(self, name: Name) -> str:
         return f"DROP {name.kind.upper()} IF EXISTS {self.quote(name.name)}"
+
+    def in_transaction_by_hand(self) -> bool:
+        connection = self.connection
+        return not connection.in_atomic_block and connection.connection.in_transaction
+
+    def in_the_way(self, table: str) -> list[Name]:
+        named = self.quote(table).lower()
+        triggers = ((name, sql) for name, sql in self.found().items() if name.kind == "trigger")
+        return [name for name, sql in triggers if named in sql.lower()]
 
     def value(self, column: Column, sql: str) -> str:
         if column.kind is Kind.BINARY:

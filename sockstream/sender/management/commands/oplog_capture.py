@@ -31,8 +31,10 @@ class Command(commands.SockstreamCommand):
     def install(self, using: str) -> None:
         """Make capture right, and say what was not."""
         before = capture.drift(using)
-        capture.install(using)
+        missed = capture.install(using)
         self.stdout.write(f"Capture is installed in database {using!r} ({len(before)} changes).")
+        for line in missed:
+            self.stdout.write(line)
 
     def remove(self, using: str) -> None:
         """Remove what captures. Writes from now on are not captured."""
@@ -50,7 +52,7 @@ class Command(commands.SockstreamCommand):
             raise SockstreamError(
                 "capture-drift",
                 f"Capture in database {using!r} is not as it has to be",
-                f"Run manage.py oplog_capture install --database {using}, and oplog_snapshot "
-                "if anything was written meanwhile",
+                f"Run manage.py oplog_capture install --database {using}; "
+                "a snapshot of what was missed follows by itself",
             )
         self.stdout.write(f"Capture in database {using!r} is as it has to be.")

@@ -15,7 +15,7 @@ def main() -> None:
     """Raises AssertionError if something was not captured."""
     django.setup()
     from sockstream.sender import capture
-    from tests.integration.capture.replay import take, truth
+    from tests.integration.capture.replay import take_all, truth
 
     call_command("migrate", "sockstream_sender", verbosity=0)
     call_command("migrate", "shop", "0001", verbosity=0)
@@ -25,14 +25,16 @@ def main() -> None:
             cursor.execute(
                 "INSERT INTO shop_product (id, name, old) VALUES (%s, %s, 0)", [key, name]
             )
-    take("default")  # the name is unknown to today's models: central's migration gives it a title
+    take_all(
+        "default"
+    )  # the name is unknown to today's models: central's migration gives it a title
     state = {
         ("shop.product", (number.to_bytes(16),)): {"title": name}
         for number, name in enumerate(("one", "two", "three"), 1)
     }
     call_command("migrate", verbosity=0)
     assert capture.drift("default") == []
-    merged = _merged(state, take("default"))
+    merged = _merged(state, take_all("default"))
     expected = truth("default")
     assert merged == expected, f"\n{merged}\n{expected}"
     assert len(expected) == 5
