@@ -171,7 +171,10 @@ class Service:
             for line in self._roads.warnings():
                 self._report.warn(line)
             self._look_again_at = time.monotonic() + _LOOK_AGAIN_EVERY
-        return self._catch_up(self._due.step) or more
+        if self._catch_up(self._due.step):
+            self._intake.look()
+            return True
+        return more
 
     def _look_at_capture(self) -> None:
         """Say if triggers are missing; if none are, begin the snapshot that is due."""

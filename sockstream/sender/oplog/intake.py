@@ -55,6 +55,10 @@ class Intake:
         self._woken = self._woken or self._waker.woken()
         return self._woken or self._steps is not None
 
+    def look(self) -> None:
+        """Something was captured by the connection that the waker watches: nobody else tells."""
+        self._woken = True
+
     def step(self) -> bool:
         """Number a few records, if there are any. Returns whether there may be more."""
         self.stepped = self.ready()
