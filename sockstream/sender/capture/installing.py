@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from django.db import DatabaseError, connections, transaction
@@ -19,8 +19,10 @@ from .missed import Installation
 logger = logging.getLogger("sockstream.sender")
 
 
-def install(using: str) -> list[str]:
+def install(using: str, *, away: Collection[Name] = ()) -> list[str]:
     """Make capture in this database what the settings and the models say, where it differs.
+
+    `away`: what was taken away in this transaction, so that nobody wrote without it.
 
     Returns, in words, what was not captured, so that a snapshot of it is due. Without the sender's
     tables (before their migration, or in another database) nothing is done.
@@ -38,6 +40,7 @@ def install(using: str) -> list[str]:
         layouts.store(using, plans)
         found = dialect.found()
         installation = Installation(using)
+        installation.forget(away)
         _exchange(dialect, dialect.wanted(plans), found)
         reasons = installation.missed(dialect, plans, found)
         missed.note(using, reasons)
@@ -81,18 +84,16 @@ def remove(using: str) -> None:
             dialect.execute(dialect.drop(name))
 
 
-def make_room(using: str, table: str, *, made_anew: bool) -> None:
+def make_room(using: str, table: str) -> list[Name]:
     """Take away, in the caller's transaction, what the database lets nobody alter the table with.
 
-    The caller installs it again in the same transaction. `made_anew`: the table is dropped, and
-    another one with its rows takes its name, all of that in this transaction.
+    Returns what that was: the caller installs it again in the same transaction.
     """
     dialect = dialect_of(connections[using])
     names = dialect.in_the_way(table)
     for name in names:
         dialect.execute(dialect.drop(name))
-    lost = [] if made_anew else [name for name in names if name.table.lower() == table.lower()]
-    Installation(using).forget(name for name in names if name not in lost)
+    return names
 
 
 def drift(using: str) -> list[str]:

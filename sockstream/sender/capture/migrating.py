@@ -25,7 +25,7 @@ from django.db.backends.signals import connection_created
 from sockstream.exceptions import SockstreamError
 
 from . import installing
-from .dialects import PREFIX, dialect_of
+from .dialects import PREFIX, Name, dialect_of
 
 _NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|[^\s(;]+)'
 _CHANGE = re.compile(
@@ -80,12 +80,13 @@ class Watch:
             result = execute()
             installing.refresh(using)
             return result
-        anew = connection.in_atomic_block and _is_made_anew(connection, change, table)
+        outer = connection.in_atomic_block
         with transaction.atomic(using=using):
-            if table:
-                installing.make_room(using, table, made_anew=anew)
+            away = installing.make_room(using, table) if table else []
             result = execute()
-            installing.install(using)
+            if table and not (outer and _is_made_anew(connection, table)):
+                away = [name for name in away if _is_there(connection, name)]
+            installing.install(using, away=away)
         return result
 
 
@@ -98,10 +99,15 @@ def _change(sql: Any, connection: BaseDatabaseWrapper) -> re.Match[str] | None:
     return _CHANGE.match(sql)
 
 
-def _is_made_anew(connection: BaseDatabaseWrapper, change: re.Match[str], table: str) -> bool:
-    """Whether the table is dropped since another one with its rows takes its name."""
-    dropped = (change["word"] or "").upper() == "DROP"
-    return dropped and f"new__{table}" in connection.introspection.table_names()
+def _is_made_anew(connection: BaseDatabaseWrapper, table: str) -> bool:
+    """Whether the table goes since another one, with its rows, takes its name."""
+    return f"new__{table}" in connection.introspection.table_names()
+
+
+def _is_there(connection: BaseDatabaseWrapper, name: Name) -> bool:
+    """Whether the table that this was on is there: else nothing captures what is written to it."""
+    tables = connection.introspection.table_names()
+    return name.table.lower() in {table.lower() for table in tables}
 
 
 def _unquoted(name: str) -> str:

@@ -9,7 +9,7 @@ trigger has seen. Nothing is remembered in the process: it may be killed.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -91,8 +91,10 @@ class Installation:
             if self._before[label][1]:
                 self._change(label, _LEFT, {})
 
-    def forget(self, names: Iterable[Name]) -> None:
-        """These are gone for a moment in which nobody can write: nothing is lost with them."""
+    def forget(self, names: Collection[Name]) -> None:
+        """These were taken away while nobody could write: nothing is lost with them."""
+        if not names:
+            return
         gone = {str(name) for name in names}
         for label, (layout, made) in self._before.items():
             left = {name: digest for name, digest in made.items() if name not in gone}
