@@ -19,7 +19,7 @@ RECORDS ?= 200000
 # For `make histories`: how many histories each test tries on each database.
 EXAMPLES ?= 5000
 
-.PHONY: help demo test test-all test-others test-app faults lines histories fuzz check coverage bench clean
+.PHONY: help demo test test-all test-others test-app faults lines histories migrations fuzz check coverage bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make test-app     Wagtail's own tests at a site on SQLite and on PostgreSQL, central compared"
 	@echo "make faults       kills, cuts, dead lines and databases in trouble under load: MINUTES=30 SEED=..."
 	@echo "make lines        SITES=40 upload RECORDS=200000 each over lines that break every ten seconds"
+	@echo "make migrations   random migrations beside two writers on each database: MINUTES=10"
 	@echo "make histories    any history of a site, delivered in any way, EXAMPLES=5000 on each database"
 	@echo "make check        formatting, lint, types, and the tests in Python's development mode"
 	@echo "make coverage     which lines and branches of sockstream/ the quick tests reach"
@@ -58,6 +59,9 @@ faults: $(VENV)/.test
 
 lines: $(VENV)/.test
 	@$(BIN)/python -m tests.faults.lines --sites $(SITES) --records $(RECORDS) $(ARGS)
+
+migrations: $(VENV)/.test
+	@$(BIN)/python -m tests.faults.shifting --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 histories: $(VENV)/.test
 	@SOCKSTREAM_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/integration/applier/test_histories.py $(ARGS)

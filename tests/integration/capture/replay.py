@@ -35,14 +35,14 @@ class Record:
     txid: int | None = None
 
 
-def take_all(using: str) -> list[Record]:
+def take_all(using: str, *, marked: bool = False) -> list[Record]:
     """What was captured since the last call, once the snapshot that is due is taken, too."""
     DueSnapshots(using, settings(), lambda words: None).take()
-    return take(using)
+    return take(using, marked=marked)
 
 
-def take(using: str) -> list[Record]:
-    """What was captured since the last call, in order, without the marks of snapshots."""
+def take(using: str, *, marked: bool = False) -> list[Record]:
+    """What was captured since the last call, in order; the marks of snapshots only if `marked`."""
     decoders = {
         layout.id: decode.compile(json.loads(layout.definition))
         for layout in CaptureLayout.objects.using(using).all()
@@ -52,9 +52,10 @@ def take(using: str) -> list[Record]:
     records = []
     for row in taken:
         row.delete(using=using)  # as the sequencer removes what it has read
-        if row.op in {marks.BEGIN, marks.LOAD, marks.END}:
-            continue
         decoder = decoders[row.layout]
+        if row.op in {marks.BEGIN, marks.LOAD, marks.END}:
+            records += [Record(row.op, decoder.model, None)] * marked
+            continue
         values = frozen(
             resolver.settled(decoder, row.op, row.data, decoder.values(row.op, row.data))
         )
