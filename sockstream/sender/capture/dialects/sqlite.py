@@ -40,7 +40,7 @@ class SQLite(Dialect):
             "SELECT m.name, x.name FROM sqlite_master m, pragma_table_xinfo(m.name) x "
             "WHERE m.type = 'table'"
         )
-        return Tables(((table, column) for table, column in rows), str.lower)
+        return Tables(self.connection, rows, str.lower)
 
     def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
         notes = Name("table", "", NOTES)
@@ -73,13 +73,17 @@ class SQLite(Dialect):
         return f"DROP {name.kind.upper()} IF EXISTS {self.quote(name.name)}"
 
     def value(self, column: Column, sql: str) -> str:
+        # JSON keeps 15 digits of a number and no blob at all, and any column can hold any type.
+        real = f"printf('%!.20e',{sql})"
         if column.kind is Kind.BINARY:
             return f"CASE WHEN {sql} IS NOT NULL THEN hex({sql}) END"
-        # Any column can hold any type here. JSON keeps 15 digits of a number and no blob at all.
-        return (
-            f"CASE typeof({sql}) WHEN 'real' THEN printf('%!.20e',{sql}) "
-            f"WHEN 'blob' THEN hex({sql}) ELSE {sql} END"
-        )
+        if column.kind is Kind.ANY:
+            return (
+                f"CASE typeof({sql}) WHEN 'real' THEN 'r'||{real} WHEN 'blob' THEN 'b'||hex({sql}) "
+                f"WHEN 'text' THEN 't'||{sql} ELSE {sql} END"
+            )
+        blob = f"json_array(hex({sql}))" if column.kind is Kind.TEXT else f"hex({sql})"
+        return f"CASE typeof({sql}) WHEN 'real' THEN {real} WHEN 'blob' THEN {blob} ELSE {sql} END"
 
     def array(self, items: Iterable[str]) -> str:
         return f"json_array({','.join(items)})"
@@ -186,6 +190,13 @@ class SQLite(Dialect):
         return next(name for name in _ROWIDS if not self.tables.has(plan.row.table, name))
 
     def _require_rowid(self, plan: Plan) -> None:
+        if all(self.tables.has(plan.row.table, name) for name in _ROWIDS):
+            raise SockstreamError(
+                "capture-impossible",
+                f"The table {plan.row.table} has columns named {', '.join(_ROWIDS)}, "
+                "so that SQLite has no name left for the number of a row",
+                f"Rename one of these columns, or add {plan.row.label!r} to EXCLUDE",
+            )
         [(sql,)] = self.execute(
             "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s COLLATE NOCASE",
             [plan.row.table],
