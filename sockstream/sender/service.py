@@ -158,6 +158,9 @@ class Service:
         more = self._intake.step()
         if had is None and self._intake.error is not None:
             self._tell(self._intake.error)
+        elif had is not None and self._intake.error is None:
+            store.note_mended(self.using)
+            self._report.say("The record that could not be numbered was mended")
         if time.monotonic() >= self._look_again_at:
             if (unfinished := self._unfinished()) is not None:
                 self._report.trouble(unfinished)

@@ -201,6 +201,11 @@ def note_state(using: str, state: str, *, peer: str = "", error: Exception | Non
     Stream.objects.using(using).filter(id=1).update(**changes)
 
 
+def note_mended(using: str) -> None:
+    """The error that the status shows is over."""
+    Stream.objects.using(using).filter(id=1).update(error_code="", error="")
+
+
 def note_session(session: int, using: str) -> None:
     """Store the number of the session that central gave, before it is confirmed."""
     Stream.objects.using(using).filter(id=1).update(session=session, welcomed=True)
