@@ -205,3 +205,12 @@ class Held(models.Model):
     loose = Loose(null=True)
     text = models.TextField(null=True)
     slot = models.TextField(unique=True, db_default="front")
+
+
+class Rowids(models.Model):
+    """All names that SQLite has for the number of a row are taken."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    first = models.IntegerField(db_column="rowid", default=0)
+    second = models.IntegerField(db_column="_rowid_", null=True, unique=True)
+    third = models.IntegerField(db_column="oid", default=0)

@@ -27,8 +27,8 @@ from sockstream.sender.oplog.sequencer import Sequencer
 from tests.conftest import PAIRS
 from tests.databases import Databases, Pair
 from tests.integration.applier.feed import Feed
-from tests.typed.models import Held, Named, Numbered, Pointing, Typed
-from tests.zoo.models import Everything
+from tests.typed.models import Held, Named, Numbered, Pointing, Rowids, Typed
+from tests.zoo.models import Everything, Seat
 
 ALL = {**PAIRS, "pg-maria": Pair("site_pg", "central_maria")}
 every_pair = pytest.mark.parametrize("pair", ALL.values(), ids=ALL, indirect=True)
@@ -295,23 +295,40 @@ def test_what_is_no_number_arrives_where_it_can(column: str, value: str, line: L
     assert same(Everything, line.pair)
 
 
-def test_a_table_without_a_name_for_its_rows(databases: Databases) -> None:
+@only("sqlite-sqlite")
+def test_a_table_whose_columns_are_named_as_its_numbers(line: Line) -> None:
+    rows = Rowids.objects.using(line.pair.site)
+    one, other, third = (rows.create(first=n, second=n, pk=uuid.UUID(int=n)) for n in (1, 22, 333))
+    line.bring()
+    statements = [
+        f"UPDATE typed_rowids SET rowid = 5 WHERE id = '{one.pk.hex}'",
+        f"REPLACE INTO typed_rowids VALUES ('{one.pk.hex}', 6, 22, 6)",  # in the way of two
+        f"UPDATE typed_rowids SET id = '{other.pk.hex}' WHERE id = '{third.pk.hex}'",
+        f"UPDATE OR REPLACE typed_rowids SET _rowid_ = 22 WHERE id = '{other.pk.hex}'",
+        "DELETE FROM typed_rowids",
+        f"INSERT OR IGNORE INTO typed_rowids VALUES ('{one.pk.hex}', 1, 1, 1)",
+        f"INSERT OR IGNORE INTO typed_rowids VALUES ('{other.pk.hex}', 1, 1, 1)",
+    ]
+    for statement in statements:
+        with connections[line.pair.site].cursor() as cursor:
+            cursor.execute(statement)
+        line.bring()
+        assert raw(Rowids, line.pair.central) == raw(Rowids, line.pair.site)
+    assert rows.get().pk == one.pk
+
+
+def test_a_table_whose_rows_nothing_tells_apart(databases: Databases) -> None:
     databases.clean("site_sqlite")
-    names = ("rowid", "_rowid_", "oid")
+    table, names = Seat._meta.db_table, ("rowid", "_rowid_", "oid")
     with connections["site_sqlite"].cursor() as cursor:
         for name in names:
-            cursor.execute(f"ALTER TABLE typed_held ADD COLUMN {name} integer")
+            cursor.execute(f"ALTER TABLE {table} ADD COLUMN {name} integer")
         try:
-            with (
-                pytest.raises(
-                    SockstreamError, match="typed_held has columns named rowid"
-                ) as caught,
-                capturing(PAIRS["sqlite-sqlite"]),
-            ):
-                pass
+            with pytest.raises(SockstreamError, match=f"{table} has columns named rowid") as caught:
+                installing.install("site_sqlite")
         finally:
             for name in names:
-                cursor.execute(f"ALTER TABLE typed_held DROP COLUMN {name}")
+                cursor.execute(f"ALTER TABLE {table} DROP COLUMN {name}")
     assert caught.value.code == "capture-impossible"
 
 

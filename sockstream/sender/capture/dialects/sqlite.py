@@ -22,7 +22,7 @@ from .base import PREFIX, Dialect, Name, Thing
 from .unique_indexes import UniqueIndex, unique_indexes
 
 NOTES = "sockstream_sender_replaced"
-_NOTES_SQL = f'CREATE TABLE "{NOTES}" (layout integer, row integer, data text)'
+_NOTES_SQL = f'CREATE TABLE "{NOTES}" (layout integer, row, data text)'
 _APPLYING_SQL = f'CREATE TABLE "{origin.TABLE}" (applying integer)'
 _DELETE = "'D'"
 _ROWIDS = ("rowid", "_rowid_", "oid")
@@ -187,14 +187,20 @@ class SQLite(Dialect):
         return f"{into} SELECT {op}, {plan.number}, {data}"
 
     def _rowid(self, plan: Plan) -> str:
-        return next(name for name in _ROWIDS if not self.tables.has(plan.row.table, name))
+        """What tells one row of the table from another, in SQL."""
+        free = [name for name in _ROWIDS if not self.tables.has(plan.row.table, name)]
+        if free:
+            return free[0]
+        assert plan.row.pk is not None
+        return self.quote(plan.row.pk.column)
 
     def _require_rowid(self, plan: Plan) -> None:
-        if all(self.tables.has(plan.row.table, name) for name in _ROWIDS):
+        taken = all(self.tables.has(plan.row.table, name) for name in _ROWIDS)
+        if taken and plan.row.pk is None:
             raise SockstreamError(
                 "capture-impossible",
-                f"The table {plan.row.table} has columns named {', '.join(_ROWIDS)}, "
-                "so that SQLite has no name left for the number of a row",
+                f"The table {plan.row.table} has columns named {', '.join(_ROWIDS)}, and a primary "
+                "key of several: nothing is left to tell its rows by",
                 f"Rename one of these columns, or add {plan.row.label!r} to EXCLUDE",
             )
         [(sql,)] = self.execute(
