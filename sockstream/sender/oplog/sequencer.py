@@ -15,7 +15,9 @@ From the beginning of a snapshot to its end everything is one group, whatever pa
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -47,8 +49,8 @@ OPS = {
 }
 _PASS_RECORDS = 10_000
 _FEW = 20
-# Bytes: a record below fits into a statement of any MySQL; what is around it in one.
-_SMALL, _AROUND = 200_000, 4_096
+# Bytes that a statement has around a batch, its header among them.
+_AROUND = 16_384
 _KEPT = "It stays captured, and so does what came after it"
 
 
@@ -160,7 +162,7 @@ class Sequencer:
         few = self._captured(
             "SELECT id, op, layout, CASE WHEN length(data) <= %s THEN {data} END "
             f"FROM {self._table} ORDER BY id LIMIT %s",
-            [most.BATCH_BYTES // most_rows, most_rows + 1],
+            [self._batch_bytes // most_rows, most_rows + 1],
         )
         if len(few) <= most_rows and all(row[3] is not None for row in few):
             return ([few], few[-1][0], False) if few else ([], 0, False)
@@ -249,7 +251,7 @@ class Sequencer:
             [after, end, min(self.settings.BATCH_RECORDS, records.MAX_RECORDS)],
         )
         totals = accumulate(size for _, size in sizes)
-        fitting = sum(1 for total in totals if total <= self.settings.BATCH_BYTES)
+        fitting = sum(1 for total in totals if total <= self._batch_bytes)
         return int(sizes[max(fitting, 1) - 1][0])
 
     def _encode(
@@ -305,16 +307,24 @@ class Sequencer:
                 f"{words}, more than MAX_RECORD ({self.settings.MAX_RECORD:,})",
                 f"Raise MAX_RECORD here and MAX_FRAME at both ends. {_KEPT}",
             )
-        if self._connection.vendor == "mysql" and size > _SMALL:
-            packet = int(self._scalar("SELECT @@max_allowed_packet", []))
-            # Drivers write bytes as hexadecimal digits.
-            if 2 * size + _AROUND > packet:
-                raise SockstreamError(
-                    "record-too-large",
-                    f"{words}, and a statement of this database no more than {packet:,}, "
-                    "in which each byte takes two",
-                    f"Raise max_allowed_packet here, and restart oplog_send. {_KEPT}",
-                )
+        if size > self._most_in_a_statement:
+            raise SockstreamError(
+                "record-too-large",
+                f"{words}, and a statement of this database takes {self._most_in_a_statement:,}",
+                f"Raise max_allowed_packet here, and restart oplog_send. {_KEPT}",
+            )
+
+    @functools.cached_property
+    def _most_in_a_statement(self) -> float:
+        """The most bytes that the database can be given at once."""
+        if self._connection.vendor != "mysql":
+            return math.inf
+        # Drivers write bytes as hexadecimal digits.
+        return int(self._scalar("SELECT @@max_allowed_packet", [])) // 2 - _AROUND
+
+    @functools.cached_property
+    def _batch_bytes(self) -> int:
+        return int(min(self.settings.BATCH_BYTES, self._most_in_a_statement))
 
     def _remove(self, ids: list[int]) -> None:
         if self._connection.vendor == "mysql":

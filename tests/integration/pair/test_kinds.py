@@ -332,6 +332,18 @@ def test_a_table_whose_rows_nothing_tells_apart(databases: Databases) -> None:
     assert caught.value.code == "capture-impossible"
 
 
+@only("sqlite-pg")
+@pytest.mark.parametrize("value", [r'"half a pair: \ud800"', r'"\u0000"', "{1}"])
+def test_json_that_central_does_not_read_is_named(value: str, parking: Line) -> None:
+    row = Everything.objects.using(parking.pair.site).create()
+    with connections[parking.pair.site].cursor() as cursor:
+        # The constraint that Django gives to the column is of the site's own.
+        cursor.execute("PRAGMA ignore_check_constraints = ON")
+        cursor.execute("UPDATE zoo_everything SET json = %s", [value])
+        cursor.execute("PRAGMA ignore_check_constraints = OFF")
+    refused(parking, "zoo.everything", str(row.pk), "'json'", repr(value)[1:-1])
+
+
 @only("maria-sqlite")
 def test_a_number_beyond_64_bits_is_named(parking: Line) -> None:
     with connections[parking.pair.site].cursor() as cursor:

@@ -134,8 +134,11 @@ def small_packets(databases: Databases) -> Iterator[str]:
 def test_a_record_that_no_statement_holds_is_named(small_packets: str) -> None:
     Parameter.objects.using(small_packets).create(name="fits", value="y" * 500_000)
     assert number(small_packets) == 1
+    for name in "abc":  # in batches of BATCH_BYTES, they would be too large together
+        Parameter.objects.using(small_packets).create(name=name, value="y" * 200_000)
+    assert number(small_packets) == 3
     Parameter.objects.using(small_packets).create(name="large", value="y" * 600_000)
-    with pytest.raises(SockstreamError, match=r"zoo\.parameter .* 1,048,576") as caught:
+    with pytest.raises(SockstreamError, match=r"zoo\.parameter .* 507,904") as caught:
         number(small_packets)
     assert caught.value.code == "record-too-large"
     assert "max_allowed_packet" in caught.value.mend
