@@ -298,7 +298,12 @@ def test_what_is_no_number_arrives_where_it_can(column: str, value: str, line: L
 @only("sqlite-sqlite")
 def test_a_table_whose_columns_are_named_as_its_numbers(line: Line) -> None:
     rows = Rowids.objects.using(line.pair.site)
-    one, other, third = (rows.create(first=n, second=n, pk=uuid.UUID(int=n)) for n in (1, 22, 333))
+    # To an integer column, the second key would be the same number as the third.
+    keys = [uuid.UUID(f"{key:0>32}") for key in ("1", "1e02", "100")]
+    seconds = (1, 22, 333)
+    one, other, third = (
+        rows.create(second=n, pk=key) for n, key in zip(seconds, keys, strict=True)
+    )
     line.bring()
     statements = [
         f"UPDATE typed_rowids SET rowid = 5 WHERE id = '{one.pk.hex}'",
