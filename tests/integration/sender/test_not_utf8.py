@@ -100,6 +100,13 @@ def test_a_row_that_was_saved_and_not_mended_waits_still(site: str) -> None:
         number(site)
 
 
+def test_a_key_that_begins_alike_is_another_row(site: str) -> None:
+    run(site, f"INSERT INTO zoo_counter (id, name, value) VALUES (1, {LATIN}, 0)")
+    run(site, "INSERT INTO zoo_counter (id, name, value) VALUES (12, 'another', 0)")
+    with pytest.raises(SockstreamError, match=r"zoo\.counter 1 "):
+        number(site)
+
+
 def test_a_key_that_is_not_utf8(site: str) -> None:
     run(site, f"INSERT INTO zoo_parameter (name, value) VALUES ({LATIN}, 'one')")
     with pytest.raises(SockstreamError, match=r"'name'.*xe4nger"):
