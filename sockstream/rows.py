@@ -45,6 +45,7 @@ class Kind(StrEnum):
     HSTORE = "hstore"
     REFERENCE = "reference"
     RAW = "raw"
+    ANY = "any"
 
 
 KINDS = {
@@ -84,8 +85,27 @@ KINDS = {
 
 
 @dataclass(frozen=True)
+class Type:
+    """The type of a column in one database.
+
+    `name` is what a cast names: no length, since a cast would cut. `base` is the type under a
+    domain, `full` the type with its length, `scale` the decimal places of a number, if it has a
+    limit of them. `listed`: an array of such values separates them by commas.
+    """
+
+    name: str
+    base: str
+    full: str
+    scale: int | None = None
+    listed: bool = True
+
+
+@dataclass(frozen=True)
 class Column:
     """One field of a row.
+
+    `kind` is what the field's class says until `columns.stored` has looked at the column; `type`
+    is what it found, None where the type is the class's own and nobody has to know.
 
     `parent` is the label of the model that a reference points to. A reference is of the kind
     REFERENCE only if its database value is the local primary key of a row whose key is something
@@ -99,6 +119,7 @@ class Column:
     places: int | None = None
     base: Column | None = None
     parent: str | None = None
+    type: Type | None = field(default=None, compare=False, repr=False)
     field: Any = field(default=None, compare=False, repr=False)
 
     @property
@@ -222,7 +243,7 @@ def _column(f: Any) -> Column:
     common["parent"] = pointed._meta.label_lower
     if _needs_translation(f, pointed):
         return Column(**common, kind=Kind.REFERENCE)
-    return Column(**common, **_typed(_end_of(f)))
+    return Column(**common, **_typed(end_of(f)))
 
 
 def _needs_translation(f: Any, pointed: type[models.Model]) -> bool:
@@ -236,7 +257,8 @@ def _needs_translation(f: Any, pointed: type[models.Model]) -> bool:
     return bool(pk.remote_field) and _needs_translation(pk, pk.related_model)
 
 
-def _end_of(f: Any) -> Any:
+def end_of(f: Any) -> Any:
+    """The field that gives a reference its values: the one that it points to at last."""
     while f.remote_field:
         f = f.target_field
     return f

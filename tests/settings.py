@@ -100,6 +100,7 @@ INSTALLED_APPS = [
     "tests.heirs",
     "tests.rivals",
     "tests.ledger",
+    "tests.typed",
     "sockstream.sender",
 ]
 if importlib.util.find_spec("sockstream.receiver.checks"):
@@ -115,6 +116,7 @@ MIGRATION_MODULES: dict[str, str | None] = {
     "heirs": None,
     "rivals": None,
     "ledger": None,
+    "typed": None,
 }
 
 SOCKSTREAM: dict[str, Any] = {"MODELS": ["polls", "zoo", "zoo_pg", "zoo_raw"]}

@@ -164,6 +164,9 @@ class Service:
         more = self._intake.step()
         if had is None and self._intake.error is not None:
             self._tell(self._intake.error)
+        elif had is not None and self._intake.error is None:
+            store.note_error(self.using, self._standing)
+            self._report.say("The record that could not be numbered was mended")
         if time.monotonic() >= self._look_again_at:
             self._look_at_capture()
             store.prune(self.using, self.settings.RETENTION)

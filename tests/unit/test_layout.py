@@ -13,7 +13,17 @@ from django.apps import apps
 
 PACKAGE = Path(__file__).resolve().parents[2] / "sockstream"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-BOTH_ENDS = {"commands", "conf", "databases", "exceptions", "process", "rows", "tls", "wire"}
+BOTH_ENDS = {
+    "columns",
+    "commands",
+    "conf",
+    "databases",
+    "exceptions",
+    "process",
+    "rows",
+    "tls",
+    "wire",
+}
 # What each room may import of ours. A room is the longest of these paths that a module lies under;
 # a module that lies under none is one that nobody decided on.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -21,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "certs": {"exceptions"},
     "cli": {"certs", "exceptions"},
+    "columns": {"rows"},
     "commands": {"databases", "exceptions", "process"},
     "conf": {"exceptions"},
     "databases": {"conf", "exceptions"},
@@ -36,9 +47,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"sender/models", "sender/oplog", "status"},
     "sender/oplog": {"conf", "databases", "exceptions", "rows", "wire"}
     | {"sender/capture", "sender/capture/dialects", "sender/models"},
-    "sender/capture": {"conf", "databases", "exceptions", "rows", "wire"}
+    "sender/capture": {"columns", "conf", "databases", "exceptions", "rows", "wire"}
     | {"sender/capture/dialects", "sender/models"},
-    "sender/capture/dialects": {"databases", "rows", "exceptions", "sender/capture"}
+    "sender/capture/dialects": {"columns", "databases", "rows", "exceptions", "sender/capture"}
     | {"sender/models"},
     "sender/models": set(),
     # From the roads down to the dialects: data flows one way.
@@ -50,14 +61,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"receiver/applying", "receiver/dialects", "receiver/streams"},
     "receiver/streams": BOTH_ENDS - {"commands", "process"}
     | {"receiver/applying", "receiver/dialects", "receiver/models"},
-    "receiver/applying": {"conf", "databases", "exceptions", "rows", "wire"}
+    "receiver/applying": {"columns", "conf", "databases", "exceptions", "rows", "wire"}
     | {"receiver/applying/parking", "receiver/applying/tables"}
     | {"receiver/dialects", "receiver/models", "receiver/signals"},
     "receiver/applying/parking": {"exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/applying/tables", "receiver/dialects", "receiver/models"},
-    "receiver/applying/tables": {"conf", "databases", "exceptions", "rows", "wire"}
+    "receiver/applying/tables": {"columns", "conf", "databases", "exceptions", "rows", "wire"}
     | {"receiver/applying", "receiver/dialects", "receiver/models"},
-    "receiver/dialects": {"databases", "exceptions", "rows"},
+    "receiver/dialects": {"columns", "databases", "exceptions", "rows"},
     "receiver/models": {"receiver/dialects"},
     "receiver/signals": set(),
 }

@@ -101,7 +101,9 @@ def blame(fault: RecordFault) -> WireError:
     code, words, mend = "record-refused", "It cannot be applied", _MEND
     met = fault.__cause__
     if isinstance(met, Refusal):
-        code, words, mend = met.code, met.words, met.mend
+        code, words, mend = met.code, met.words, met.mend or mend
+        if code == "record-refused":
+            words = f"Central refuses {fault.model} {fault.key}: {words}"
     elif met is not None:
         words = f"Central's database refuses {fault.model} {fault.key}: {words_of(met)}"
     return WireError(code, words, mend, fault.seq, model=fault.model, key=fault.key)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from django.db import transaction
+from django.db import DataError, connections, transaction
 
-from .faults import BLAMED, RecordFault, shown, transient
+from sockstream.receiver.dialects.upserts.forms import refusal
+
+from .faults import BLAMED, RecordFault, shown, transient, words_of
 from .parts import Part
 from .tables.effects import Meetings
 
@@ -48,11 +50,28 @@ def write_halving(
             raise
         left, right = _halves(rest)
         if not right:
-            judge.refuse(left[0], error)
+            judge.refuse(left[0], _named(left[0], error, using))
             return Meetings()
     meetings = write_halving(left, write, forget, judge, using)
     meetings.add(write_halving(right, write, forget, judge, using))
     return meetings
+
+
+def _named(part: Part, error: Exception, using: str) -> Exception:
+    """The error of the one record of `part`, with its field where the database does not say it."""
+    if not isinstance(error, DataError | OverflowError):
+        return error
+    [(_, index, values)] = part.records
+    plan = part.header.plan(index)
+    own = [None if at in plan.references else value for at, value in enumerate(values)]
+    with connections[using].cursor() as cursor:
+        at = plan.statements.at_fault(cursor, own)
+    if at is None:
+        return error
+    why = f"which central's database refuses: {words_of(error)}"
+    found = refusal(plan.columns[at], own[at], why)
+    found.__cause__ = error
+    return found
 
 
 def _halves(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:

@@ -10,6 +10,7 @@ from django.db import connections, models, router
 from django.db.models import deletion
 from django.utils import timezone
 
+from sockstream import columns
 from sockstream.exceptions import Refusal
 from sockstream.receiver.dialects import Shape, Statements, statements
 from sockstream.rows import Column, Kind, Row, describe
@@ -69,7 +70,7 @@ def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
 
     Raises Refusal if the layout has a field that the model has not, or another key.
     """
-    row = describe(model)
+    row = columns.row_here(connections[using], describe(model))
     if not router.allow_migrate_model(using, model):
         raise Refusal(
             "schema-mismatch",
@@ -86,17 +87,17 @@ def compile_plan(using: str, model: type[models.Model], layout: Layout) -> Plan:
     others = _others(row, layout)
     unsent = _unsent(row, layout, using)
     shape = Shape(row.table, row.key, others, tuple(unsent))
-    columns = row.key + others
+    sent = row.key + others
     numbered = replace(shape, unsent=(row.number, *unsent)) if row.number else None
     return Plan(
         layout=layout,
         row=row,
-        columns=columns,
+        columns=sent,
         statements=statements(shape, connections[using]),
         numbered=statements(numbered, connections[using]) if numbered else None,
         unsent=tuple(unsent.values()),
-        numbers_elsewhere=_numbers_elsewhere(row, columns),
-        references=_references(columns),
+        numbers_elsewhere=_numbers_elsewhere(row, sent),
+        references=_references(sent),
         key_references=_references(row.key),
         cascades=any(
             isinstance(relation.on_delete, IN_DATABASE) for relation in model._meta.related_objects

@@ -32,8 +32,13 @@ _CANONICAL_TIME = 8
 _CANONICAL_DATE = 10
 _UNREADABLE = (ValueError, TypeError, OverflowError)
 _INTERVAL = struct.Struct(">qii")
+_ENDLESS = {
+    (2**63 - 1, 2**31 - 1, 2**31 - 1): "infinity",
+    (-(2**63), -(2**31), -(2**31)): "-infinity",
+}
 _DOUBLE = struct.Struct(">d")
 _MICROSECOND = timedelta(microseconds=1)
+_SECOND = 1_000_000
 _DAY = timedelta(days=1) // _MICROSECOND
 _SQLITE_DIGITS = Context(prec=15)
 _ALL_DIGITS = Context(prec=2000)
@@ -48,6 +53,8 @@ def converter(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Conve
         return _array(column, definition)
     if kind == Kind.INSTANT:
         return _instant_in(definition["zone"])
+    if kind == Kind.TEXT:
+        return _text_or_blob if vendor == "sqlite" else None
     if kind == Kind.DECIMAL:
         return _sqlite_decimal(column["places"]) if vendor == "sqlite" else _text
     return (_POSTGRESQL if vendor == "postgresql" else _ELSEWHERE).get(kind)
@@ -57,6 +64,8 @@ def of_column(convert: Converter) -> ColumnConverter:
     """The same for many values at once."""
     if convert is _uuid:
         return _uuids
+    if convert is _text_or_blob:
+        return _texts
 
     def convert_all(values: Sequence[Any]) -> Sequence[Any]:
         return [None if value is None else convert(value) for value in values]
@@ -71,6 +80,12 @@ def _uuids(values: Sequence[Any]) -> Sequence[Any]:
     except (ValueError, TypeError):
         pass
     return [None if value is None else _uuid(value) for value in values]
+
+
+def _texts(values: Sequence[Any]) -> Sequence[Any]:
+    if list not in set(map(type, values)):
+        return values
+    return [None if value is None else _text_or_blob(value) for value in values]
 
 
 def _digits(values: Sequence[str]) -> str | None:
@@ -88,6 +103,21 @@ def _digits(values: Sequence[str]) -> str | None:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _text_or_blob(value: Any) -> Any:
+    """SQLite's texts; a blob among them is an array of its hex."""
+    return _binary(value[0]) if type(value) is list and len(value) == 1 else _text(value)
+
+
+def _any(value: Any) -> Any:
+    """What SQLite holds, by the letter in front of it: a number that is whole has none."""
+    if type(value) is int:
+        return _int(value)
+    try:
+        return _OF_LETTER[value[:1]](value[1:])
+    except (KeyError, *_UNREADABLE):
+        return _text(value)
 
 
 def _int(value: Any) -> Any:
@@ -213,14 +243,25 @@ def _rounded(number: float, step: Decimal | None) -> str:
 
 
 def _interval(value: Any) -> Any:
-    """PostgreSQL's interval_send, in hex. A month is 30 days and a year 365, as psycopg has it."""
+    """PostgreSQL's interval_send, in hex. A month is 30 days and a year 365, as psycopg has it.
+
+    One that is no number of microseconds travels as the text that PostgreSQL reads.
+    """
     try:
-        micros, days, months = _INTERVAL.unpack(unhexlify(value))
+        parts = _INTERVAL.unpack(unhexlify(value))
     except (ValueError, TypeError, struct.error):
         return _text(value)
+    if parts in _ENDLESS:
+        return _ENDLESS[parts]
+    micros, days, months = parts
     years, rest = divmod(abs(months), 12)
     sign = -1 if months < 0 else 1
-    return _int(micros + (days + sign * (years * 365 + rest * 30)) * _DAY)
+    found = micros + (days + sign * (years * 365 + rest * 30)) * _DAY
+    if found in _INT64:
+        return found
+    seconds, fraction = divmod(abs(micros), _SECOND)
+    before = "-" if micros < 0 else ""
+    return f"{months} mons {days} days {before}{seconds}.{fraction:06d} secs"
 
 
 def _reference(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Converter | None:
@@ -268,6 +309,7 @@ def _element_duration(value: Any) -> Any:
     return _text(value) if found is None else found // _MICROSECOND
 
 
+_OF_LETTER: dict[str, Converter] = {"r": float, "b": unhexlify, "t": str}
 _ELSEWHERE: dict[str, Converter] = {
     Kind.BOOL: _bool,
     Kind.FLOAT: _float,
@@ -278,6 +320,7 @@ _ELSEWHERE: dict[str, Converter] = {
     Kind.UUID: _uuid,
     Kind.BINARY: _binary,
     Kind.RAW: _text,
+    Kind.ANY: _any,
 }
 _POSTGRESQL: dict[str, Converter] = {
     Kind.FLOAT: _double,

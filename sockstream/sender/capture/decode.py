@@ -75,7 +75,7 @@ class Decoder:
         SockstreamError if the text is no JSON array of the right length: it was tampered with.
         """
         plan = self._key if op == "D" else self._row
-        row = self._items(op, data)
+        row = self.items(op, data)
         try:
             for index, convert in plan.converting:
                 value = row[index]
@@ -123,9 +123,10 @@ class Decoder:
 
     def local_pk(self, op: str, data: str) -> Any:
         """The local primary key of a captured row, if `has_pk`, as `Missing.local` has it."""
-        return self._items(op, data)[-1]
+        return self.items(op, data)[-1]
 
-    def _items(self, op: str, data: str) -> list[Any]:
+    def items(self, op: str, data: str) -> list[Any]:
+        """What a captured text holds, as it was captured."""
         try:
             row = _loads(data)
             return [*chain.from_iterable(row)] if self._wide and op != "D" else row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
@@ -23,6 +23,8 @@ _PYTHON = {"vendor": "python", "zone": "UTC"}
 """What layouts say whose rows are read through Django instead of by a trigger."""
 PIECE = 100
 """How many items one JSON function call takes: PostgreSQL's limit, and below SQLite's."""
+Stored = Callable[[Row], Row]
+"""Gives a row with each column as it is stored."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def plans(connection: BaseDatabaseWrapper, settings: Settings, tables: Tables) -
     )
     cut = (_as_present(row, tables) for row in found)
     database = _database(connection)
-    return [_plan(row, database, PIECE) for row in cut if row is not None]
+    stored = tables.stored_row
+    return [_plan(stored(row), database, PIECE, stored) for row in cut if row is not None]
 
 
 def python_plans(settings: Settings, using: str) -> list[Plan]:
@@ -63,7 +66,7 @@ def python_plans(settings: Settings, using: str) -> list[Plan]:
 @functools.cache
 def python_plan(row: Row) -> Plan:
     """The plan of rows that are read through Django."""
-    return _plan(row, _PYTHON, piece=None)
+    return _plan(row, _PYTHON, None, _as_declared)
 
 
 def lives_here(using: str) -> bool:
@@ -104,10 +107,10 @@ def local_column(column: Column) -> Column:
     return replace(column, kind=local_kind(column), parent=None)
 
 
-def _plan(row: Row, database: Mapping[str, str], piece: int | None) -> Plan:
+def _plan(row: Row, database: Mapping[str, str], piece: int | None, stored: Stored) -> Plan:
     has_pk = _is_pointed_to(row)
     wide = piece is not None and _length(row, has_pk) > piece
-    definition = _definition(row, database, has_pk=has_pk, wide=wide)
+    definition = _definition(row, database, stored, has_pk=has_pk, wide=wide)
     return Plan(row, has_pk, _number(_canonical(definition)), definition)
 
 
@@ -135,7 +138,7 @@ def _length(row: Row, has_pk: bool) -> int:
 def reference_shape(target: Row) -> tuple[dict[str, Any], dict[str, str]]:
     """The shape of a reference to a row of `target` that is read through Django, and what else a
     converter has to know."""
-    return {"kind": Kind.REFERENCE.value, "parts": _shapes(target.key)}, _PYTHON
+    return {"kind": Kind.REFERENCE.value, "parts": _shapes(target.key, _as_declared)}, _PYTHON
 
 
 def _database(connection: BaseDatabaseWrapper) -> dict[str, str]:
@@ -146,33 +149,38 @@ def _database(connection: BaseDatabaseWrapper) -> dict[str, str]:
 
 
 def _definition(
-    row: Row, database: Mapping[str, str], *, has_pk: bool, wide: bool
+    row: Row, database: Mapping[str, str], stored: Stored, *, has_pk: bool, wide: bool
 ) -> dict[str, Any]:
     return {
         **database,
         "version": VERSION,
         "model": row.label,
         "keys": len(row.key),
-        "columns": _shapes(row.columns),
+        "columns": _shapes(row.columns, stored),
         "pk": has_pk,
         "wide": wide,
     }
 
 
-def _shape(column: Column) -> dict[str, Any]:
+def _shape(column: Column, stored: Stored) -> dict[str, Any]:
     shape: dict[str, Any] = {"name": column.name, "kind": column.kind.value}
     if column.kind is Kind.DECIMAL:
         shape["places"] = column.places
     if column.base is not None:
-        shape["base"] = _shape(column.base)
+        shape["base"] = _shape(column.base, stored)
     if (target := column.target) is not None:
         shape["target"] = target.label
-        shape["parts"] = _shapes(target.key)
+        shape["parts"] = _shapes(stored(target).key, stored)
     return shape
 
 
-def _shapes(columns: Iterable[Column]) -> list[dict[str, Any]]:
-    return [_shape(column) for column in columns]
+def _shapes(columns: Iterable[Column], stored: Stored) -> list[dict[str, Any]]:
+    return [_shape(column, stored) for column in columns]
+
+
+def _as_declared(row: Row) -> Row:
+    """What is read through Django is what its fields say."""
+    return row
 
 
 def _canonical(definition: Mapping[str, Any]) -> str:

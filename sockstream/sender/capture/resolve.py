@@ -15,6 +15,8 @@ from typing import Any
 
 from django.apps import apps
 from django.db import DatabaseError, connections, models, transaction
+from django.db.models import F
+from django.db.models.functions import Cast
 
 from sockstream.rows import describe
 from sockstream.sender.models import Capture, CaptureLayout
@@ -106,7 +108,11 @@ class Resolver:
         }
         rows = Capture.objects.using(using).filter(layout__in=decoders).order_by("id")
         rows = rows.exclude(op__in=(marks.BEGIN, marks.LOAD, marks.END))
-        for op, layout, data in rows.values_list("op", "layout", "data").iterator():
+        sqlite = self._connection.vendor == "sqlite"
+        text = Cast("data", models.BinaryField()) if sqlite else F("data")
+        for op, layout, raw in rows.values_list("op", "layout", text).iterator():
+            # Of a text that is not UTF-8, the key may be.
+            data = raw.decode(errors="replace") if isinstance(raw, bytes) else raw
             decoder = decoders[layout]
             if not decoder.has_pk:
                 continue

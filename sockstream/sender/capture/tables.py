@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from django.apps import apps
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from sockstream import columns
+from sockstream.rows import Column, Row
 
 
 class Tables:
@@ -12,11 +16,19 @@ class Tables:
     takes for equal."""
 
     def __init__(
-        self, columns: Iterable[tuple[str, str]], fold: Callable[[str], str] = str
+        self,
+        connection: BaseDatabaseWrapper,
+        found: Iterable[tuple[str, str]],
+        fold: Callable[[str], str] = str,
     ) -> None:
+        self._connection = connection
         self._fold = fold
-        self._columns = {(fold(table), fold(column)) for table, column in columns}
+        self._columns = {(fold(table), fold(column)) for table, column in found}
         self._tables = {table for table, _ in self._columns}
+        self._types = {
+            (fold(table), fold(column)): type_
+            for (table, column), type_ in columns.types(connection, model_tables()).items()
+        }
 
     def has(self, table: str, *columns: str) -> bool:
         """Whether the table is there, with these columns."""
@@ -24,6 +36,15 @@ class Tables:
         return name in self._tables and all(
             (name, self._fold(column)) in self._columns for column in columns
         )
+
+    def stored(self, table: str, column: Column) -> Column:
+        """The column of a table as it is there."""
+        type_ = self._types.get((self._fold(table), self._fold(column.column)))
+        return columns.stored(column, type_, self._connection)
+
+    def stored_row(self, row: Row) -> Row:
+        """The row with each column as it is there."""
+        return columns.mapped(row, lambda column: self.stored(row.table, column))
 
 
 def model_tables() -> list[str]:

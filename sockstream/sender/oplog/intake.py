@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
+from sockstream.sender.capture import not_utf8
 
 from . import store
 from .sequencer import Sequencer
@@ -17,7 +18,8 @@ class Intake:
 
     `first_end` is the seq up to which the first look found captured rows; None before its end.
     `error` is what a record that cannot be sent was refused with. Numbering stops there, since
-    whatever comes behind may depend on it; what has its number is sent all the same. `stepped`:
+    whatever comes behind may depend on it; what has its number is sent all the same. If another
+    write may mend it, each one is a reason to try again. `stepped`:
     the last step had something to do.
     """
 
@@ -50,7 +52,7 @@ class Intake:
 
     def ready(self) -> bool:
         """Whether `step` may find something to do."""
-        if self.error is not None:
+        if self.error is not None and self.error.code != not_utf8.CODE:
             return False
         self._woken = self._woken or self._waker.woken()
         return self._woken or self._steps is not None
@@ -69,6 +71,7 @@ class Intake:
             self._steps = self._sequencer.steps()
         try:
             if next(self._steps, None) is not None:
+                self.error = None
                 return True
         except SockstreamError as error:
             self.error = error

@@ -15,7 +15,9 @@ From the beginning of a snapshot to its end everything is one group, whatever pa
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -23,12 +25,12 @@ from functools import partial
 from itertools import accumulate
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.utils import timezone
 
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
-from sockstream.sender.capture import decode
+from sockstream.sender.capture import decode, not_utf8
 from sockstream.sender.capture.marks import BEGIN, END, LOAD, is_last
 from sockstream.sender.capture.resolve import Resolver
 from sockstream.sender.models import Capture, CaptureLayout
@@ -47,6 +49,8 @@ OPS = {
 }
 _PASS_RECORDS = 10_000
 _FEW = 20
+# Bytes that a statement has around a batch, its header among them.
+_AROUND = 16_384
 _KEPT = "It stays captured, and so does what came after it"
 
 
@@ -155,10 +159,10 @@ class Sequencer:
         """
         most = self.settings
         most_rows = min(_FEW, most.BATCH_RECORDS, self._most())
-        few = self._execute(
-            "SELECT id, op, layout, CASE WHEN length(data) <= %s THEN data END "
+        few = self._captured(
+            "SELECT id, op, layout, CASE WHEN length(data) <= %s THEN {data} END "
             f"FROM {self._table} ORDER BY id LIMIT %s",
-            [most.BATCH_BYTES // most_rows, most_rows + 1],
+            [self._batch_bytes // most_rows, most_rows + 1],
         )
         if len(few) <= most_rows and all(row[3] is not None for row in few):
             return ([few], few[-1][0], False) if few else ([], 0, False)
@@ -199,11 +203,45 @@ class Sequencer:
         last = 0
         while last < end:
             first, last = last, self._end_of_part(last, end)
-            yield self._execute(
-                f"SELECT id, op, layout, data FROM {self._table} "
+            yield self._captured(
+                f"SELECT id, op, layout, {{data}} FROM {self._table} "
                 "WHERE id > %s AND id <= %s ORDER BY id",
                 [first, last],
             )
+
+    def _captured(self, sql: str, params: list[Any]) -> list[_Captured]:
+        """The captured rows that this selects, whose text stands where it says {data}."""
+        try:
+            return self._execute(sql.replace("{data}", "data"), params)
+        except OperationalError as error:
+            if not not_utf8.is_told_by(error):
+                raise
+        rows = self._execute(sql.replace("{data}", "CAST(data AS BLOB)"), params)
+        return [(*row[:3], row[3] and self._readable(row)) for row in rows]
+
+    def _readable(self, row: _Captured) -> str:
+        id_, op, layout_id, data = row
+        try:
+            return str(data, "utf-8")
+        except UnicodeDecodeError:
+            pass
+        decoder = (self._layouts.get(layout_id) or self._layout(layout_id)).decoder
+        model = CaptureLayout.objects.using(self.using).filter(model=decoder.model)
+        layouts = list(model.values_list("id", flat=True))
+        marks = ", ".join(["%s"] * len(layouts))
+        sql = (
+            f"SELECT op, layout, CAST(data AS BLOB) FROM {self._table} "
+            f"WHERE id > %s AND layout IN ({marks}) "
+            "AND instr(substr(CAST(data AS BLOB), 1, %s), %s) > 0 ORDER BY id"
+        )
+
+        def later(key: bytes) -> Iterator[tuple[str, int, bytes]]:
+            for found in self._execute(sql, [id_, *layouts, len(key) + 2, key]):
+                _, _, newer = found
+                if newer.lstrip(b"[")[: len(key) + 1] in (key + b",", key + b"]"):
+                    yield found
+
+        return not_utf8.instead_of(op, layout_id, data, decoder, later)
 
     def _end_of_part(self, after: int, end: int) -> int:
         """The last id of the next batch, within BATCH_RECORDS and BATCH_BYTES if it can be."""
@@ -213,7 +251,7 @@ class Sequencer:
             [after, end, min(self.settings.BATCH_RECORDS, records.MAX_RECORDS)],
         )
         totals = accumulate(size for _, size in sizes)
-        fitting = sum(1 for total in totals if total <= self.settings.BATCH_BYTES)
+        fitting = sum(1 for total in totals if total <= self._batch_bytes)
         return int(sizes[max(fitting, 1) - 1][0])
 
     def _encode(
@@ -226,8 +264,8 @@ class Sequencer:
         layouts = {id_: each.layout for id_, each in known.items()}
         try:
             builder.add_all([OPS[op] for op in ops], which, self._values(rows, known), layouts)
-            if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
-                raise self._too_large(rows[0], builder.size)
+            if len(rows) == 1:
+                self._require_room(rows[0], builder.size)
             return builder.build(open=open_, cut=cut)
         except WireError as error:
             raise SockstreamError(error.code, error.words, error.mend or _KEPT) from error
@@ -259,13 +297,34 @@ class Sequencer:
         layout = records.Layout(decoder.model, decoder.key_names, decoder.other_names)
         return self._layouts.setdefault(layout_id, _Layout(decoder, layout))
 
-    def _too_large(self, row: tuple[Any, ...], size: int) -> SockstreamError:
-        return SockstreamError(
-            "record-too-large",
-            f"Captured row {row[0]} of {self._layouts[row[2]].layout.label} takes {size} bytes, "
-            f"more than MAX_RECORD ({self.settings.MAX_RECORD})",
-            f"Raise MAX_RECORD here and MAX_FRAME at both ends. {_KEPT}",
-        )
+    def _require_room(self, row: _Captured, size: int) -> None:
+        """Raises SockstreamError for a record that is too large for a frame, or a statement."""
+        label = self._layouts[row[2]].layout.label
+        words = f"Captured row {row[0]} of {label} takes {size:,} bytes"
+        if size > self.settings.MAX_RECORD:
+            raise SockstreamError(
+                "record-too-large",
+                f"{words}, more than MAX_RECORD ({self.settings.MAX_RECORD:,})",
+                f"Raise MAX_RECORD here and MAX_FRAME at both ends. {_KEPT}",
+            )
+        if size > self._most_in_a_statement:
+            raise SockstreamError(
+                "record-too-large",
+                f"{words}, and a statement of this database takes {self._most_in_a_statement:,}",
+                f"Raise max_allowed_packet here, and restart oplog_send. {_KEPT}",
+            )
+
+    @functools.cached_property
+    def _most_in_a_statement(self) -> float:
+        """The most bytes that the database can be given at once."""
+        if self._connection.vendor != "mysql":
+            return math.inf
+        # Drivers write bytes as hexadecimal digits.
+        return int(self._scalar("SELECT @@max_allowed_packet", [])) // 2 - _AROUND
+
+    @functools.cached_property
+    def _batch_bytes(self) -> int:
+        return int(min(self.settings.BATCH_BYTES, self._most_in_a_statement))
 
     def _remove(self, ids: list[int]) -> None:
         if self._connection.vendor == "mysql":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from sockstream.sender.oplog import store
 from sockstream.sender.oplog.sequencer import Sequencer
 from sockstream.wire import records
 from tests.databases import Databases
+from tests.zoo.models import Parameter
 
 PLAIN = Settings(MODELS=("polls",))
 
@@ -110,6 +112,36 @@ def test_a_record_that_is_too_large_stops_the_numbering_and_stays(site: str) -> 
     assert Capture.objects.using(site).count() == 2
     number(site)
     assert names(held(site)) == ["a", "large" * 8, "b"]
+
+
+@pytest.fixture
+def small_packets(databases: Databases) -> Iterator[str]:
+    """MariaDB with a small max_allowed_packet, as much as a site's default is to large rows."""
+    site = "site_maria"
+    databases.clean(site)
+    connection = connections[site]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT @@GLOBAL.max_allowed_packet")
+        [before] = cursor.fetchone()
+        cursor.execute("SET GLOBAL max_allowed_packet = 1048576")
+    connection.close()
+    yield site
+    with connection.cursor() as cursor:
+        cursor.execute("SET GLOBAL max_allowed_packet = %s", [before])
+    connection.close()
+
+
+def test_a_record_that_no_statement_holds_is_named(small_packets: str) -> None:
+    Parameter.objects.using(small_packets).create(name="fits", value="y" * 500_000)
+    assert number(small_packets) == 1
+    for name in "abc":  # in batches of BATCH_BYTES, they would be too large together
+        Parameter.objects.using(small_packets).create(name=name, value="y" * 200_000)
+    assert number(small_packets) == 3
+    Parameter.objects.using(small_packets).create(name="large", value="y" * 600_000)
+    with pytest.raises(SockstreamError, match=r"zoo\.parameter .* 507,904") as caught:
+        number(small_packets)
+    assert caught.value.code == "record-too-large"
+    assert "max_allowed_packet" in caught.value.mend
 
 
 @pytest.fixture

@@ -83,3 +83,31 @@ def test_nested_arrays() -> None:
     rows = Column("field", "field", Kind.ARRAY, base=numbers)
     nested = Column("field", "field", Kind.ARRAY, base=rows)
     assert literal(nested)([[[1, None], [2, 3]]]) == ('{"{{\\"1\\",NULL},{\\"2\\",\\"3\\"}}"}')
+
+
+def test_a_decimal_in_an_array_is_not_rounded() -> None:
+    prices = Column("prices", "prices", Kind.DECIMAL, places=2)
+    encode = literal(Column("prices", "prices", Kind.ARRAY, base=prices))
+    assert encode([["1.50", None, "NaN"], None]) == '{"{\\"1.50\\",NULL,\\"NaN\\"}",NULL}'
+    with pytest.raises(Refusal, match=r"'prices' has '1\.505'.* 2 decimal places"):
+        encode([["1.505"]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Kind.INT, b"7"),
+        (Kind.TEXT, b"text"),
+        (Kind.TEXT, 7),
+        (Kind.DATE, 7),
+        (Kind.BINARY, "\\x00"),
+        (Kind.DURATION, b"7"),
+        (Kind.ARRAY, b"{}"),
+        (Kind.INSTANT, 7),
+        (Kind.TEXT, "nul: \x00"),
+    ],
+)
+def test_what_is_nothing_to_a_column_is_named(kind: Kind, value: object) -> None:
+    with pytest.raises(Refusal) as caught:
+        literal(Column("field", "field", kind))([None, value])
+    assert caught.value.words.startswith(f"The field 'field' has {value!r}")

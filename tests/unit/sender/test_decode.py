@@ -105,6 +105,14 @@ def _read(kind: str, captured: Any, vendor: str = "sqlite", **more: Any) -> Any:
         ("hstore", "postgresql", {"a": None}, {"a": None}),
         ("range", "postgresql", "[1,5)", "[1,5)"),
         ("raw", "sqlite", 1, "1"),
+        ("any", "sqlite", 1, 1),
+        ("any", "sqlite", "t", ""),
+        ("any", "sqlite", "t1", "1"),
+        ("any", "sqlite", "r1.25e+01", 12.5),
+        ("any", "sqlite", "rInf", math.inf),
+        ("any", "sqlite", "b00FF", b"\x00\xff"),
+        ("text", "sqlite", ["00FF"], b"\x00\xff"),
+        ("text", "sqlite", '["00FF"]', '["00FF"]'),
         ("raw", "postgresql", "'a':1", "'a':1"),
     ],
 )
@@ -145,9 +153,22 @@ def test_an_interval_of_postgresql(micros: int, days: int, months: int, expected
     assert _read("duration", captured, "postgresql") == expected
 
 
-def test_an_interval_that_no_integer_holds_travels_as_a_text() -> None:
-    captured = struct.pack(">qii", 0, 0, 2**31 - 1).hex()
-    assert isinstance(_read("duration", captured, "postgresql"), str)
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ((0, 0, 2**31 - 1), "2147483647 mons 0 days 0.000000 secs"),
+        ((-1_500_000, 3, -(2**31) + 1), "-2147483647 mons 3 days -1.500000 secs"),
+        ((2**63 - 1, 2**31 - 1, 2**31 - 1), "infinity"),
+        ((-(2**63), -(2**31), -(2**31)), "-infinity"),
+    ],
+)
+def test_an_interval_that_no_integer_holds_travels_as_a_text(
+    parts: tuple[int, int, int], text: str
+) -> None:
+    assert _read("duration", struct.pack(">qii", *parts).hex(), "postgresql") == text
+
+
+def test_what_is_no_interval_travels_as_it_is() -> None:
     assert _read("duration", "00", "postgresql") == "00"
 
 

@@ -123,6 +123,8 @@ def _same(value: Any) -> Any:
 
 _FORMS: dict[Kind, Callable[[Any], Any]] = {
     Kind.UUID: _uuid,
+    Kind.ANY: _same,
+    Kind.BINARY: bytes,
     Kind.INT: _same,
     Kind.REFERENCE: _same,
 }

@@ -17,6 +17,15 @@ from .base import Values
 
 Literal = Callable[[Values], str]
 
+
+class _Nul(Refusal):
+    """A text that PostgreSQL cannot hold."""
+
+    def __init__(self) -> None:
+        words = "A text holds the character NUL, which PostgreSQL refuses"
+        super().__init__("record-refused", words)
+
+
 _SEPARATOR = "\x00s"
 _NULL = "\x00n"
 _DAY = 86_400_000_000
@@ -26,10 +35,32 @@ _SECOND = 1_000_000
 def literal(column: Column) -> Literal:
     """What turns this column's wire values into one array literal."""
     if column.kind in _PLAIN:
-        return _plain(_PLAIN[column.kind])
-    if column.kind in _CHECKS:
-        return _checked(_CHECKS[column.kind](column))
-    return _each(value_text(column))
+        encode = _plain(_PLAIN[column.kind])
+    elif column.kind in _CHECKS:
+        encode = _checked(_CHECKS[column.kind](column))
+    else:
+        encode = _each(value_text(column))
+
+    def named(values: Values) -> str:
+        try:
+            return encode(values)
+        except (TypeError, _Nul):
+            raise _refusal(column, values) from None
+
+    return named
+
+
+def _refusal(column: Column, values: Values) -> Refusal:
+    """Names the value that cannot be written."""
+    misfits = forms.unfit(column)
+    for value in values:
+        if type(value) is str and "\x00" in value:
+            why = "with the character NUL, which PostgreSQL refuses"
+            return forms.refusal(column, value, why)
+        if type(value) in misfits:
+            return forms.refusal(column, value)
+    odd = [value for value in values if value is not None and type(value) is not str]
+    return forms.refusal(column, odd[0] if odd else values)
 
 
 def value_text(column: Column) -> Callable[[Any], str] | None:
@@ -44,7 +75,7 @@ def _plain(expected: type) -> Literal:
 
     def encode(values: Values) -> str:
         if not set(map(type, values)) <= fitting:
-            return joined([None if value is None else str(value) for value in values])
+            return joined([None if value is None else _text(value) for value in values])
         return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
 
     return encode
@@ -83,7 +114,7 @@ def joined(texts: Sequence[str | None]) -> str:
     marked = [_NULL if text is None else text for text in texts]
     whole = _SEPARATOR.join(marked)
     if whole.count("\x00") != len(marked) - 1 + texts.count(None):
-        raise Refusal("record-refused", "A text holds the character NUL, which PostgreSQL refuses")
+        raise _Nul
     if "\\" in whole:
         whole = whole.replace("\\", "\\\\")
     if '"' in whole:
@@ -92,24 +123,44 @@ def joined(texts: Sequence[str | None]) -> str:
     return quoted.replace(f'"{_NULL}"', "NULL")
 
 
-def _hexadecimal(prefix: str) -> Callable[[Any], str]:
-    return lambda value: prefix + value.hex() if type(value) is bytes else value
+def _text(value: Any) -> str:
+    """Raw text, or a value of another type than the column's, whose text PostgreSQL may refuse."""
+    if type(value) is bytes:
+        raise TypeError
+    return str(value)
+
+
+def _raw(value: Any) -> str:
+    return "\\x" + value.hex() if type(value) is bytes else str(value)
+
+
+def _uuid(value: Any) -> Any:
+    return value.hex() if type(value) is bytes else value
+
+
+def _bytea(value: Any) -> str:
+    if type(value) is not bytes:
+        raise TypeError
+    return "\\x" + value.hex()
 
 
 def _interval(value: Any) -> str:
     if type(value) is not int:
-        return str(value)
+        return _text(value)
     days, rest = divmod(value, _DAY)
     return f"{days} days {rest // _SECOND}.{rest % _SECOND:06d} seconds"
 
 
 def _array(column: Column) -> Callable[[Any], str]:
     base = column.base
-    text = (value_text(base) if base is not None else None) or str
+    text = (value_text(base) if base is not None else None) or _text
+    check = _CHECKS[base.kind](base) if base is not None and base.kind in _CHECKS else None
 
     def encode(value: Any) -> str:
         if not isinstance(value, list | tuple):
-            return str(value)
+            return _text(value)
+        if check is not None:
+            check(value)
         return "{" + ",".join(map(item, value)) + "}"
 
     def item(value: Any) -> str:
@@ -124,7 +175,7 @@ def _array(column: Column) -> Callable[[Any], str]:
 
 def _hstore(value: Any) -> str:
     if not isinstance(value, Mapping):
-        return str(value)
+        return _text(value)
     return ",".join(
         f"{_quoted(key)}=>{'NULL' if item is None else _quoted(item)}"
         for key, item in value.items()
@@ -132,7 +183,6 @@ def _hstore(value: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """Raw text, or a value of another type than the column's, whose text PostgreSQL may refuse."""
     escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -149,11 +199,11 @@ _CHECKS: dict[Kind, Callable[[Column], Callable[[Values], Values]]] = {
     Kind.INSTANT: _aware,
 }
 _TEXTS: dict[Kind, Callable[[Column], Callable[[Any], str]]] = {
-    Kind.UUID: lambda column: _hexadecimal(""),
-    Kind.BINARY: lambda column: _hexadecimal("\\x"),
+    Kind.UUID: lambda column: _uuid,
+    Kind.BINARY: lambda column: _bytea,
     Kind.DURATION: lambda column: _interval,
     Kind.ARRAY: _array,
     Kind.HSTORE: lambda column: _hstore,
-    Kind.RAW: lambda column: str,
-    **dict.fromkeys(_PLAIN, lambda column: str),
+    Kind.RAW: lambda column: _raw,
+    **dict.fromkeys(_PLAIN, lambda column: _text),
 }

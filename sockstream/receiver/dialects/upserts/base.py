@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
+from sockstream import columns
 from sockstream.rows import Column
 
 Values = Sequence[Any]
@@ -38,6 +39,14 @@ class Shape:
         """The columns of an insert, in their order."""
         return self.keys + self.others + self.unsent
 
+    def stored(self, connection: BaseDatabaseWrapper) -> Shape:
+        """The shape with its columns as the database has them."""
+
+        def of(some: Sequence[Column]) -> tuple[Column, ...]:
+            return tuple(columns.here(connection, self.table, column) for column in some)
+
+        return replace(self, keys=of(self.keys), others=of(self.others), unsent=of(self.unsent))
+
 
 class Statements(ABC):
     """The statements of one shape for one database, made once and used for every batch.
@@ -48,7 +57,7 @@ class Statements(ABC):
 
     def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
         quote = connection.ops.quote_name
-        self.shape = shape
+        self.shape = shape = shape.stored(connection)
         self.table = _escaped(quote(shape.table))
         self.keys, self.others, self.inserted = (
             [_escaped(quote(column.column)) for column in columns]
@@ -59,6 +68,13 @@ class Statements(ABC):
     def stored(self, number: int, values: Values) -> Values:
         """The values of one of the columns that are sent, in the form that the database has."""
         return values
+
+    def at_fault(self, cursor: CursorWrapper, row: Sequence[Any]) -> int | None:
+        """The position of the value of a row, which was refused, that its column does not take.
+
+        None if the database's own words name the column. What is tried is rolled back.
+        """
+        return None
 
     @abstractmethod
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:

@@ -5,10 +5,12 @@ Text that is no value of its kind is stored as it came: so it stood at the site.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from typing import Any
+from uuid import UUID
 
 from sockstream.exceptions import Refusal
 from sockstream.rows import Column, Kind
@@ -16,6 +18,50 @@ from sockstream.rows import Column, Kind
 from .base import Encoder, Values
 
 _DATETIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d{6})?")
+_NOT_FINITE = re.compile(r"[+-]?(s?nan|inf|infinity)", re.IGNORECASE)
+NOT_FINITE = "which is no finite number, so that central's database cannot store it"
+_ENDLESS = re.compile(r"-?infinity|-?\d+ mons .*")
+_LONGEST_VALUE = 60
+_NESTED = frozenset({list, tuple, dict})
+_NUMBERS = frozenset({int, float, bool})
+_ON_CALENDARS = (Kind.DATE, Kind.TIME, Kind.DATETIME, Kind.INSTANT, Kind.JSON, Kind.UUID)
+UUID_DIGITS = 32
+
+
+def unfit(column: Column) -> frozenset[type]:
+    """The types of wire values that are nothing to a column of this kind.
+
+    A database might store them all the same: a number in a date, bytes in a text.
+    """
+    textual = column.type is not None and bool(_TEXTUAL.search(column.type.base))
+    return _unfit(column.kind, textual=textual)
+
+
+@functools.cache
+def _unfit(kind: Kind, *, textual: bool) -> frozenset[type]:
+    if kind is Kind.BINARY:
+        return _NESTED | _NUMBERS | {str}
+    takes_bytes = kind in (Kind.UUID, Kind.REFERENCE) or (kind is Kind.ANY and not textual)
+    found = _NESTED if takes_bytes else _NESTED | {bytes}
+    return found | _NUMBERS if kind in _ON_CALENDARS else found
+
+
+# What SQLite takes for a type of texts.
+_TEXTUAL = re.compile("char|clob|text")
+
+
+def refusal(column: Column, value: Any, why: str = "") -> Refusal:
+    """Central's column does not hold this value."""
+    type_ = f" ({column.type.full})" if column.type is not None else ""
+    reason = why or f"which is no value of central's column{type_}"
+    words = f"The field {column.name!r} has {shown(value)}, {reason}"
+    return Refusal("record-refused", words)
+
+
+def shown(value: Any) -> str:
+    """A value for people to read, not all of it if it is long."""
+    text = repr(value[: _LONGEST_VALUE + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
 def encoder(column: Column, zone: tzinfo | None) -> Encoder | None:
@@ -34,20 +80,51 @@ def _bools(values: Values) -> Values:
 
 
 def _uuids(values: Values) -> Values:
-    return [value.hex() if type(value) is bytes else value for value in values]
+    return [value.hex() if type(value) is bytes else _digits(value) for value in values]
 
 
-def without_nan(column: Column) -> Encoder:
+def _digits(value: Any) -> Any:
+    """A UUID that came as a text, in the form that Django looks for."""
+    if type(value) is not str or len(value) <= UUID_DIGITS:
+        return value
+    try:
+        return UUID(value).hex
+    except ValueError:
+        return value
+
+
+def _without_nan(column: Column) -> Encoder:
     """Refuses "not a number", which these databases would make NULL."""
 
     def encode(values: Values) -> Values:
         for value in values:
             if value != value:  # noqa: PLR0124 -- what is not equal to itself is no number
-                raise Refusal(
-                    "record-refused",
-                    f"The field {column.name!r} has a float that is no number (NaN), "
-                    "which central's database cannot store",
-                )
+                raise refusal(column, value, NOT_FINITE)
+        return values
+
+    return encode
+
+
+def _decimals(column: Column) -> Encoder:
+    """Refuses what is no number, which Django could not read, beside what `with_places` does."""
+    check = with_places(column)
+
+    def encode(values: Values) -> Values:
+        for value in values:
+            if type(value) is str and value[-1:] > "9" and _NOT_FINITE.fullmatch(value):
+                raise refusal(column, value, NOT_FINITE)
+        return check(values)
+
+    return encode
+
+
+def _durations(column: Column) -> Encoder:
+    """Refuses what no number of microseconds can say."""
+
+    def encode(values: Values) -> Values:
+        for value in values:
+            if type(value) is str and _ENDLESS.fullmatch(value):
+                raise refusal(column, value, "which is no number of microseconds in 64 bits")
         return values
 
     return encode
@@ -55,7 +132,9 @@ def without_nan(column: Column) -> Encoder:
 
 def with_places(column: Column) -> Encoder:
     """Refuses decimals with more places than central keeps, which would be rounded in silence."""
-    places = column.places or 0
+    places = column.places
+    if places is None:
+        return _same_values
 
     def encode(values: Values) -> Values:
         for value in values:
@@ -68,10 +147,11 @@ def with_places(column: Column) -> Encoder:
 
 def _check_places(column: Column, value: str, places: int) -> None:
     whole, _, fraction = value.partition(".")
-    if whole.lstrip("+-").isdigit() and fraction[places:].strip("0"):
+    if whole.lstrip("+-").isdigit() and fraction[max(places, 0) :].strip("0"):
         raise Refusal(
             "schema-mismatch",
-            f"The field {column.name!r} has {value}, but central keeps {places} decimal places",
+            f"The field {column.name!r} has {shown(value)}, "
+            f"but central keeps {places} decimal places",
             "Bring the models of both ends to the same version",
         )
 
@@ -81,27 +161,38 @@ def naive_only(column: Column) -> Encoder:
 
     def encode(values: Values) -> Values:
         for value in values:
-            if type(value) is str and value[-1:] == "Z" and _DATETIME.fullmatch(value[:-1]):
-                raise zones_differ(column)
+            if type(value) is str and value[-1:] == "Z" and _is_datetime(value[:-1]):
+                raise _zones_differ(column, value)
         return values
 
     return encode
 
 
-def zones_differ(column: Column) -> Refusal:
+def _zones_differ(column: Column, value: str) -> Refusal:
     """One end has USE_TZ, the other one has not."""
     return Refusal(
         "schema-mismatch",
-        f"The field {column.name!r} has a time zone at one end only",
+        f"The field {column.name!r} has a time zone at one end only: {value}",
         "Give USE_TZ the same value at both ends",
     )
 
 
 def aware_only(column: Column, value: Any) -> Any:
     """`value`, if it is no datetime without a zone."""
-    if type(value) is str and _DATETIME.fullmatch(value):
-        raise zones_differ(column)
+    if type(value) is str and _is_datetime(value):
+        raise _zones_differ(column, value)
     return value
+
+
+def _is_datetime(value: str) -> bool:
+    """Whether this is a moment, and not a text that only looks like one: a date of zeros."""
+    if not _DATETIME.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _instants(column: Column, zone: tzinfo | None) -> Encoder:
@@ -122,6 +213,10 @@ def _same(value: str) -> str:
     return value
 
 
+def _same_values(values: Values) -> Values:
+    return values
+
+
 def _into(zone: tzinfo) -> Callable[[str], str]:
     def convert(value: str) -> str:
         try:
@@ -136,7 +231,8 @@ def _into(zone: tzinfo) -> Callable[[str], str]:
 _MAKERS: dict[Kind, Callable[[Column], Encoder]] = {
     Kind.BOOL: lambda column: _bools,
     Kind.UUID: lambda column: _uuids,
-    Kind.FLOAT: without_nan,
-    Kind.DECIMAL: with_places,
+    Kind.FLOAT: _without_nan,
+    Kind.DECIMAL: _decimals,
+    Kind.DURATION: _durations,
     Kind.DATETIME: naive_only,
 }

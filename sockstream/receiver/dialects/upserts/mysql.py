@@ -21,14 +21,13 @@ from sockstream.exceptions import Refusal
 from sockstream.rows import Column, Kind
 
 from .base import Shape, Values
+from .forms import NOT_FINITE, refusal
 from .portable import AT_ONCE, PortableStatements, execute_many
 
 # Statements below are smaller than any server's limit, so it is not asked for.
 _SMALL = 200_000
 # Bytes: of a value's quotes and comma, of a number, and the most that a character becomes.
 _AROUND, _WIDEST = 40, 4
-_NESTED = (list, tuple, dict)
-_DOUBTFUL = {float, *_NESTED}
 _ESCAPED = b"\0\n\r\x1a\"'\\"
 
 
@@ -37,17 +36,18 @@ class MySQLStatements(PortableStatements):
 
     def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
         super().__init__(shape, connection)
-        self._texts = [n for n, column in enumerate(shape.keys) if column.kind is Kind.TEXT]
+        self._texts = [n for n, column in enumerate(self.shape.keys) if column.kind is Kind.TEXT]
         wanted = ", ".join([*self.keys, self.wanted])
         self._alike = f"SELECT {wanted} FROM {self.table} WHERE {self._where}"
 
-    def encoded(self, columns: Sequence[Values]) -> list[Values]:
-        encoded = super().encoded(columns)
-        sent = self.shape.keys + self.shape.others
-        for column, values in zip(sent, encoded, strict=False):
-            if not _DOUBTFUL.isdisjoint(map(type, values)):
-                _require_storable(column, values)
-        return encoded
+    def unfit(self, column: Column) -> frozenset[type]:
+        return super().unfit(column) | {float}
+
+    def judge(self, column: Column, value: Any) -> None:
+        if not isinstance(value, float):
+            super().judge(column, value)
+        elif not isfinite(value):
+            raise refusal(column, value, NOT_FINITE)
 
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         try:
@@ -130,16 +130,6 @@ class MySQLStatements(PortableStatements):
         yield part
 
 
-def _require_storable(column: Column, values: Values) -> None:
-    for value in values:
-        if isinstance(value, _NESTED) or (isinstance(value, float) and not isfinite(value)):
-            kind = "a list or a map" if isinstance(value, _NESTED) else "a float that is not finite"
-            raise Refusal(
-                "record-refused",
-                f"The field {column.name!r} has {kind}, which central's database cannot store",
-            )
-
-
 def max_packet(cursor: CursorWrapper) -> int:
     """The largest statement that this session's server accepts, in bytes."""
     cursor.execute("SELECT @@max_allowed_packet")
@@ -161,12 +151,14 @@ def _at_most(row: Sequence[Any]) -> int:
 
 
 def _exactly(row: Sequence[Any]) -> int:
-    """The bytes of the values as drivers write them into a statement."""
+    """The bytes of the values as drivers write them into a statement: bytes may become digits."""
     size = _AROUND * len(row)
     for value in row:
-        if isinstance(value, str | bytes):
-            data = value.encode() if isinstance(value, str) else value
+        if isinstance(value, str):
+            data = value.encode()
             size += len(data) + sum(data.count(byte) for byte in _ESCAPED)
+        elif isinstance(value, bytes):
+            size += 2 * len(value)
     return size
 
 

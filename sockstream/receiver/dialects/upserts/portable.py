@@ -8,7 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from sockstream.rows import Kind
+from sockstream.rows import Column, Kind
 
 from . import forms
 from .base import Shape, Statements, Values
@@ -25,9 +25,10 @@ class PortableStatements(Statements):
 
     def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
         super().__init__(shape, connection)
-        self._encoders = [
-            forms.encoder(column, connection.timezone) for column in shape.keys + shape.others
-        ]
+        self._sent = self.shape.keys + self.shape.others
+        self._encoders = [forms.encoder(column, connection.timezone) for column in self._sent]
+        self._width = len(self._sent)
+        self._unfit = [self.unfit(column) for column in self._sent]
         self._where = " AND ".join(f"{name} = %s" for name in self.keys)
         self._insert = self.insert_sql()
         self._update = (
@@ -41,15 +42,27 @@ class PortableStatements(Statements):
         marks = ", ".join(["%s"] * len(self.inserted))
         return f"INSERT INTO {self.table} ({', '.join(self.inserted)}) VALUES ({marks})"
 
+    def unfit(self, column: Column) -> frozenset[type]:
+        """The types of values that are looked at before the database gets them."""
+        return forms.unfit(column)
+
+    def judge(self, column: Column, value: Any) -> None:
+        """Raises Refusal for a value of such a type, if it may not be stored."""
+        raise forms.refusal(column, value)
+
     def encoded(self, columns: Sequence[Values]) -> list[Values]:
         """The columns in the database's form. Those that are not sent have it already."""
         known = [
-            encode(values) if encode else values
-            for encode, values in zip(self._encoders, columns, strict=False)
+            self.stored(number, values) for number, values in enumerate(columns[: self._width])
         ]
         return known + list(columns[len(known) :])
 
     def stored(self, number: int, values: Values) -> Values:
+        unfit = self._unfit[number]
+        if not unfit.isdisjoint(map(type, values)):
+            for value in values:
+                if type(value) in unfit:
+                    self.judge(self._sent[number], value)
         encode = self._encoders[number]
         return encode(values) if encode else values
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from django.db import DatabaseError, DataError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
@@ -14,10 +14,13 @@ from sockstream.rows import Column, Kind
 from .arrays import literal
 from .base import Shape, Statements, Values
 
-_MODIFIER = re.compile(r"\([^)]*\)")
 _NESTED = (Kind.ARRAY, Kind.HSTORE)
-_AS_TEXT = (*_NESTED, Kind.RANGE, Kind.RAW)
+_AS_TEXT = (*_NESTED, Kind.RANGE)
 _AT_ONCE = 20_000
+
+
+class _Taken(Exception):
+    """A value that the column takes: what was written is rolled back."""
 
 
 class PostgreSQLStatements(Statements):
@@ -25,9 +28,10 @@ class PostgreSQLStatements(Statements):
 
     def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
         super().__init__(shape, connection)
+        shape = self.shape
         sent = len(shape.keys) + len(shape.others)
         self._arrays = [
-            _Array(number, column, connection, sent=number < sent)
+            _Array(number, column, sent=number < sent)
             for number, column in enumerate(shape.inserted)
         ]
         values = [array.value for array in self._arrays]
@@ -94,6 +98,20 @@ class PostgreSQLStatements(Statements):
         cursor.execute(self._holders, self._encoded(columns))
         return list(map(tuple, cursor.fetchall()))
 
+    def at_fault(self, cursor: CursorWrapper, row: Sequence[Any]) -> int | None:
+        """PostgreSQL says what it cannot take, and not where: so each value goes alone."""
+        for number, (array, value) in enumerate(zip(self._arrays, row, strict=False)):
+            insert = f"INSERT INTO {self.table} ({self.inserted[number]}) SELECT {array.value} "
+            try:
+                with transaction.atomic(using=cursor.db.alias):
+                    cursor.execute(f"{insert} FROM {_unnest([array])}", [array.encode([value])])
+                    raise _Taken
+            except DataError:
+                return number
+            except (DatabaseError, _Taken):
+                continue
+        return None
+
     def _execute(self, cursor: CursorWrapper, sql: str, columns: Sequence[Values]) -> int:
         met = 0
         for start in range(0, len(columns[0]), _AT_ONCE):
@@ -110,14 +128,14 @@ class _Array:
     """How one column goes to the server: its array's type, and what is taken from it.
 
     A column that is not sent has values that psycopg knows how to pass. An array of arrays can't
-    be unnested one level deep, so such values, and those of unknown types, go as texts.
+    be unnested one level deep, so such values go as texts.
     """
 
-    def __init__(
-        self, number: int, column: Column, connection: BaseDatabaseWrapper, *, sent: bool
-    ) -> None:
-        type_ = _type_of(column, connection)
-        as_text = column.kind in _AS_TEXT if sent else column.kind in _NESTED
+    def __init__(self, number: int, column: Column, *, sent: bool) -> None:
+        type_, listed = (
+            ("text", True) if column.type is None else (column.type.name, column.type.listed)
+        )
+        as_text = column.kind in (_AS_TEXT if sent else _NESTED) or not listed
         self.name = f"c{number}"
         self.mark = f"%s::{'text' if as_text else type_}[]"
         self.value = f"x.{self.name}::{type_}" if as_text else f"x.{self.name}"
@@ -126,7 +144,7 @@ class _Array:
 
 def _alike(column: Column, stored: str, value: str) -> str:
     """Whether two values are equal, or both NULL. A type that we don't know may not say so."""
-    if column.kind is Kind.RAW:
+    if column.kind is Kind.RAW or (column.type is not None and column.type.base == "json"):
         stored, value = f"{stored}::text", f"({value})::text"
     return f"{stored} IS NOT DISTINCT FROM {value}"
 
@@ -135,8 +153,3 @@ def _unnest(arrays: Sequence[_Array], *, numbered: bool = False) -> str:
     marks = ", ".join(array.mark for array in arrays)
     names = ", ".join([array.name for array in arrays] + ["n"] * numbered)
     return f"unnest({marks}){' WITH ORDINALITY' * numbered} AS x({names})"
-
-
-def _type_of(column: Column, connection: BaseDatabaseWrapper) -> str:
-    """The column's type without its modifier: a cast to varchar(5) would cut longer text."""
-    return _MODIFIER.sub("", column.field.db_type(connection))

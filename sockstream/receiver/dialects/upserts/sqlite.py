@@ -8,18 +8,28 @@ from typing import Any
 
 from django.db.backends.utils import CursorWrapper
 
-from sockstream.rows import Kind
+from sockstream.rows import Column, Kind
 
 from .base import Values
 from .portable import PortableStatements, execute_many, most_rows
 
 _AT_ONCE = 500
+_LARGEST = 1 << 63
+_NESTED = frozenset({list, tuple, dict})
 
 
 class SQLiteStatements(PortableStatements):
     """As the portable ones, but an insert that meets a row leaves it alone by itself."""
 
     alike = "IS"
+
+    def unfit(self, column: Column) -> frozenset[type]:
+        """Bytes in a column of texts stood there at the site, if it is a type of Django's own."""
+        return _NESTED if column.kind is Kind.TEXT else super().unfit(column)
+
+    def at_fault(self, cursor: CursorWrapper, row: Sequence[Any]) -> int | None:
+        too_large = (type(v) is int and not -_LARGEST <= v < _LARGEST for v in row)
+        return next((number for number, is_so in enumerate(too_large) if is_so), None)
 
     def insert_sql(self) -> str:
         return f"{super().insert_sql()} ON CONFLICT ({', '.join(self.keys)}) DO NOTHING"

@@ -159,19 +159,24 @@ class Dialect(ABC):
         at = {column: f"{source}.{self.quote(column.column)}" for column in columns}
         items = [self._item(column, at[column]) for column in columns]
         items += [
-            self.value(local_column(column), at[column])
+            self._local(plan.row, column, at[column])
             for column in columns
             if column.kind is Kind.REFERENCE
         ]
         if plan.has_pk:
             assert plan.row.pk is not None
             pk = plan.row.pk
-            plain = local_column(pk) if pk.kind is Kind.REFERENCE else pk
-            items.append(self.value(plain, f"{source}.{self.quote(pk.column)}"))
+            items.append(self._local(plan.row, pk, f"{source}.{self.quote(pk.column)}"))
         if plan.items <= PIECE or columns is plan.row.key:
             return self.as_text(self.array(items))
         pieces = (items[start : start + PIECE] for start in range(0, len(items), PIECE))
         return self.as_text(self.array(self.array(piece) for piece in pieces))
+
+    def _local(self, row: Row, column: Column, sql: str) -> str:
+        """A value that means something here alone."""
+        if column.kind is Kind.REFERENCE:
+            column = self.tables.stored(row.table, local_column(column))
+        return self.value(column, sql)
 
     def _item(self, column: Column, sql: str) -> str:
         if column.kind is not Kind.REFERENCE:
@@ -195,7 +200,7 @@ class Dialect(ABC):
 
     def _parts(self, target: Row, alias: str, joins: list[str]) -> list[str]:
         parts = []
-        for number, part in enumerate(target.key):
+        for number, part in enumerate(self.tables.stored_row(target).key):
             sql = f"{alias}.{self.quote(part.column)}"
             further = part.target
             if further is None:

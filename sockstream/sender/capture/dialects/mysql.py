@@ -7,6 +7,7 @@ these databases; the checks name the models concerned.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -19,6 +20,8 @@ from .base import PREFIX, Dialect, Name, Thing, shortened
 
 _NAME_LENGTH = 64
 _PLAIN = {Kind.INT, Kind.BOOL, Kind.DURATION}
+_NUMBERED = {"bit", "year"}
+"""Types that are numbers only where one is asked for."""
 
 
 class MySQL(Dialect):
@@ -33,7 +36,7 @@ class MySQL(Dialect):
             "SELECT table_name, column_name FROM information_schema.columns "
             "WHERE table_schema = DATABASE()"
         )
-        return Tables(((table, column) for table, column in rows), str.lower)
+        return Tables(self.connection, rows, str.lower)
 
     def of_table(self, plan: Plan) -> dict[Name, Thing]:
         things = {}
@@ -64,11 +67,34 @@ class MySQL(Dialect):
     def value(self, column: Column, sql: str) -> str:
         if column.kind is Kind.BINARY:
             return f"HEX({sql})"
+        base = column.type.base if column.type is not None else ""
+        if base in _NUMBERED:
+            return f"({sql} + 0)"
         if column.kind in _PLAIN:
             return sql
+        if base == "float":
+            # As a text it has six digits.
+            sql = f"({sql} + 0e0)"
+        if base == "timestamp":
+            sql = self._timestamp(sql)
         text = f"CONVERT({sql} USING utf8mb4)"
         # Else MariaDB puts the JSON itself into the array, and its numbers lose digits.
         return f"CONCAT({text},'')" if column.kind is Kind.JSON else text
+
+    def _timestamp(self, sql: str) -> str:
+        """What Django reads of a TIMESTAMP, whatever time zone the session that writes has.
+
+        Its number of seconds has no zone; a date of zeros has no such number.
+        """
+        micros = f"UNIX_TIMESTAMP({sql}) * 1000000"
+        utc = f"TIMESTAMPADD(MICROSECOND,{micros},'1970-01-01 00:00:00.000000')"
+        return f"IF({sql} + 0 = 0,{sql},CONVERT_TZ({utc},'+00:00','{self._zone}'))"
+
+    @functools.cached_property
+    def _zone(self) -> str:
+        """The time zone of Django's sessions."""
+        [(zone,)] = self.execute("SELECT @@SESSION.time_zone")
+        return str(zone)
 
     def array(self, items: Iterable[str]) -> str:
         return f"JSON_ARRAY({','.join(items)})"

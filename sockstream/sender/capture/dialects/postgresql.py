@@ -74,7 +74,7 @@ class PostgreSQL(Dialect):
         )
         self._qualified: dict[str, str] = {name: qualified for name, qualified, _, _ in rows}
         self._schemas: dict[str, str] = {name: schema for name, _, schema, _ in rows}
-        return Tables((name, column) for name, _, _, column in rows)
+        return Tables(self.connection, ((name, column) for name, _, _, column in rows))
 
     def table(self, name: str) -> str:
         return self._qualified[name]

@@ -22,7 +22,7 @@ from .base import PREFIX, Dialect, Name, Thing
 from .unique_indexes import UniqueIndex, unique_indexes
 
 NOTES = "sockstream_sender_replaced"
-_NOTES_SQL = f'CREATE TABLE "{NOTES}" (layout integer, row integer, data text)'
+_NOTES_SQL = f'CREATE TABLE "{NOTES}" (layout integer, row, data text)'
 _APPLYING_SQL = f'CREATE TABLE "{origin.TABLE}" (applying integer)'
 _DELETE = "'D'"
 _ROWIDS = ("rowid", "_rowid_", "oid")
@@ -40,7 +40,7 @@ class SQLite(Dialect):
             "SELECT m.name, x.name FROM sqlite_master m, pragma_table_xinfo(m.name) x "
             "WHERE m.type = 'table'"
         )
-        return Tables(((table, column) for table, column in rows), str.lower)
+        return Tables(self.connection, rows, str.lower)
 
     def shared(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
         notes = Name("table", "", NOTES)
@@ -85,13 +85,17 @@ class SQLite(Dialect):
         return [name for name, sql in triggers if named in sql.lower()]
 
     def value(self, column: Column, sql: str) -> str:
+        # JSON keeps 15 digits of a number and no blob at all, and any column can hold any type.
+        real = f"printf('%!.20e',{sql})"
         if column.kind is Kind.BINARY:
             return f"CASE WHEN {sql} IS NOT NULL THEN hex({sql}) END"
-        # Any column can hold any type here. JSON keeps 15 digits of a number and no blob at all.
-        return (
-            f"CASE typeof({sql}) WHEN 'real' THEN printf('%!.20e',{sql}) "
-            f"WHEN 'blob' THEN hex({sql}) ELSE {sql} END"
-        )
+        if column.kind is Kind.ANY:
+            return (
+                f"CASE typeof({sql}) WHEN 'real' THEN 'r'||{real} WHEN 'blob' THEN 'b'||hex({sql}) "
+                f"WHEN 'text' THEN 't'||{sql} ELSE {sql} END"
+            )
+        blob = f"json_array(hex({sql}))" if column.kind is Kind.TEXT else f"hex({sql})"
+        return f"CASE typeof({sql}) WHEN 'real' THEN {real} WHEN 'blob' THEN {blob} ELSE {sql} END"
 
     def array(self, items: Iterable[str]) -> str:
         return f"json_array({','.join(items)})"
@@ -195,9 +199,22 @@ class SQLite(Dialect):
         return f"{into} SELECT {op}, {plan.number}, {data}"
 
     def _rowid(self, plan: Plan) -> str:
-        return next(name for name in _ROWIDS if not self.tables.has(plan.row.table, name))
+        """What tells one row of the table from another, in SQL."""
+        free = [name for name in _ROWIDS if not self.tables.has(plan.row.table, name)]
+        if free:
+            return free[0]
+        assert plan.row.pk is not None
+        return self.quote(plan.row.pk.column)
 
     def _require_rowid(self, plan: Plan) -> None:
+        taken = all(self.tables.has(plan.row.table, name) for name in _ROWIDS)
+        if taken and plan.row.pk is None:
+            raise SockstreamError(
+                "capture-impossible",
+                f"The table {plan.row.table} has columns named {', '.join(_ROWIDS)}, and a primary "
+                "key of several: nothing is left to tell its rows by",
+                f"Rename one of these columns, or add {plan.row.label!r} to EXCLUDE",
+            )
         [(sql,)] = self.execute(
             "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s COLLATE NOCASE",
             [plan.row.table],

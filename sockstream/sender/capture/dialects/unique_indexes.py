@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,18 +35,26 @@ class UniqueIndex:
 
 def unique_indexes(execute: Execute, table: str, quote: Quote) -> list[UniqueIndex]:
     """The unique indexes of a table, the integer primary key among them."""
-    columns = execute("SELECT name, type, pk FROM pragma_table_xinfo(%s)", [table])
-    names = [name for name, _, _ in columns]
-    keys = [(name, type_) for name, type_, pk in columns if pk]
-    found = list(_declared(execute, table, names, quote))
+    columns = execute(
+        'SELECT name, type, pk, "notnull", dflt_value FROM pragma_table_xinfo(%s)', [table]
+    )
+    new = {name: f"NEW.{quote(name)}" for name, *_ in columns}
+    # A REPLACE puts the default where NULL may not be, and only after the triggers that come first.
+    new |= {
+        name: f"coalesce({new[name]}, {default})"
+        for name, _, _, required, default in columns
+        if required and default is not None
+    }
+    keys = [(name, type_) for name, type_, pk, _, _ in columns if pk]
+    found = list(_declared(execute, table, new, quote))
     if len(keys) == 1 and keys[0][1].lower() == "integer":
         name = keys[0][0]
-        found.append(UniqueIndex((name,), ((f"{{row}}.{quote(name)}", f"NEW.{quote(name)}"),)))
+        found.append(UniqueIndex((name,), ((f"{{row}}.{quote(name)}", new[name]),)))
     return found
 
 
 def _declared(
-    execute: Execute, table: str, names: Sequence[str], quote: Quote
+    execute: Execute, table: str, new: Mapping[str, str], quote: Quote
 ) -> Iterator[UniqueIndex]:
     indexes = execute(
         "SELECT l.name, m.sql FROM pragma_index_list(%s) l "
@@ -62,19 +70,18 @@ def _declared(
         terms = []
         for number, (cid, name, collation) in enumerate(parts):
             if cid == _EXPRESSION:
-                terms.append(_expression(body[number], names, quote))
+                terms.append(_expression(body[number], new, quote))
             else:
-                there, new = f"{{row}}.{quote(name)}", f"NEW.{quote(name)}"
-                terms.append((there, f"{new} COLLATE {quote(collation)}"))
+                terms.append((f"{{row}}.{quote(name)}", f"{new[name]} COLLATE {quote(collation)}"))
         plain = bool(parts) and not where and all(cid >= 0 for cid, _, _ in parts)
         columns = tuple(name for _, name, _ in parts if name is not None)
         yield UniqueIndex(columns, tuple(terms), where, plain)
 
 
-def _expression(body: str, names: Sequence[str], quote: Quote) -> tuple[str, str]:
+def _expression(body: str, new: Mapping[str, str], quote: Quote) -> tuple[str, str]:
     """The expression on the existing row, where its names mean that row, and the same on NEW."""
-    new = ", ".join(f"NEW.{quote(name)} AS {quote(name)}" for name in names)
-    return f"({body})", f"(SELECT {body} FROM (SELECT {new}))"
+    row = ", ".join(f"{value} AS {quote(name)}" for name, value in new.items())
+    return f"({body})", f"(SELECT {body} FROM (SELECT {row}))"
 
 
 def _read(sql: str) -> tuple[list[str], str]:
