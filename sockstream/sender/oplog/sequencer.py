@@ -6,9 +6,10 @@ pass took is applied as one group: then the order of two transactions inside it 
 right), and a late commit cannot be skipped: it is simply in a later pass. Within a pass, rows go
 by id, which the trigger took while the row's lock was held.
 
-SQLite and MySQL do not name transactions, so a pass of more than GROUP_RECORDS rows, after the
-sequencer was down, is cut there, and the group is marked: central commits at a cut only if no
-foreign key is broken there. PostgreSQL names transactions, and is cut between them.
+A pass of many rows, after the sequencer was down, is cut: on SQLite and MySQL, which do not name
+transactions, after GROUP_RECORDS rows wherever that is, on PostgreSQL between two transactions.
+Such a group is marked, and central commits at a cut only if no foreign key is broken there: behind
+a cut between transactions, too, may stand the row that one before it points to.
 
 From the beginning of a snapshot to its end everything is one group, whatever passes it takes.
 """
@@ -90,8 +91,7 @@ class Sequencer:
                 with self._snapshot():
                     before = self._before(nullcontext)
                     parts, end, more = self._look()
-                    cut = more and self._connection.vendor != "postgresql"
-                    count = sum(self._number(before, parts, end, nullcontext, cut=cut))
+                    count = sum(self._number(before, parts, end, nullcontext, cut=more))
                 yield count
 
     def _before(self, each_part: Callable[[], AbstractContextManager[object]]) -> store.Head:
@@ -112,8 +112,7 @@ class Sequencer:
         *,
         cut: bool,
     ) -> Iterator[int]:
-        """Number the parts, the last of which ends at `end`; `cut` if that may be within a
-        transaction."""
+        """Number the parts, the last of which ends at `end`; `cut` if more rows wait behind it."""
         seq, digest, snapshot = before.seq, before.digest, before.snapshot
         for rows in parts:
             snapshot = _goes_on(snapshot, rows)
