@@ -14,11 +14,6 @@ from .databases import queries
 from .exceptions import ConfigError, SockstreamError
 from .process import open_missing_outputs
 
-UNFINISHED = (
-    "A snapshot was begun and has not ended, and what was written since waits for it. "
-    "Run manage.py oplog_snapshot again"
-)
-
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]*)):(?P<port>[0-9]{1,5})")
 
 

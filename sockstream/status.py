@@ -20,7 +20,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import tls
-from .commands import UNFINISHED, SockstreamCommand, database
+from .commands import SockstreamCommand, database
 from .conf import settings
 from .databases.readiness import require_migrations, unreachable
 from .exceptions import ConfigError, printable
@@ -189,8 +189,8 @@ def _print_line(console: Console, line: str) -> None:
 def _error_lines(row: Row) -> Sequence[str]:
     name = f"{row['source']}/{row['stream']}" if "source" in row else row["stream"]
     lines = []
-    if row.get("snapshot") == "unfinished":
-        lines.append(f"{name}: {UNFINISHED}")
+    if row.get("snapshot_error"):
+        lines.append(f"{name}: {row['snapshot_error']}")
     if row.get("staged"):
         size = f"{row['staged_bytes'] / (1 << 20):,.1f} MiB"
         lines.append(f"{name}: {row['staged']:,} records ({size}) of a transaction are staged")

@@ -74,3 +74,21 @@ class Stream(models.Model):
     state_at = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=50, default="")
     error = models.TextField(default="")
+
+
+class Lease(models.Model):
+    """Which process does a work that one process a database does, or did it last.
+
+    `token` is empty once that is over; then `ended` is what ended it too soon. `machine` is where
+    `pid` counts, and `started` when that number was given: see oplog.holders.
+    """
+
+    work = models.CharField(primary_key=True, max_length=20)
+    token = models.CharField(max_length=32)
+    host = models.CharField(max_length=255)
+    machine = models.CharField(max_length=100)
+    pid = models.IntegerField()
+    started = models.CharField(max_length=30)
+    since = models.DateTimeField()
+    renewed_at = models.DateTimeField()
+    ended = models.TextField()

@@ -13,7 +13,6 @@ from contextlib import closing
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from sockstream.commands import UNFINISHED
 from sockstream.conf import Settings
 from sockstream.databases.readiness import is_unreachable, unreachable
 from sockstream.exceptions import ConfigError, SockstreamError
@@ -24,7 +23,8 @@ from .backoff import Backoff
 from .dialing import Dialing
 from .oplog import store
 from .oplog.intake import Intake
-from .oplog.lease import SNAPSHOT, is_held, lease
+from .oplog.lease import Lease
+from .oplog.snapshot import unfinished
 from .report import Report
 from .road import PeerLeft, Road
 from .roads import Roads
@@ -68,7 +68,7 @@ class Service:
         """Raises SockstreamError if another sender runs or, if `once`, not everything was sent."""
         while not self._leaving():
             try:
-                with lease(self.using):
+                with Lease(self.using) as self._lease:
                     self._serve()
                     return
             except DatabaseError as error:
@@ -89,7 +89,7 @@ class Service:
                 # Whoever reads the status must not take a closed road for an open one.
                 store.note_state(self.using, "stopped")
         self._say_end()
-        if self.once and (error := self._intake.error or self._unfinished()) is not None:
+        if self.once and (error := self._intake.error or unfinished(self.using)) is not None:
             raise error
 
     def _try_road(self) -> None:
@@ -154,25 +154,20 @@ class Service:
                 self._wait(deadline)
 
     def _step(self) -> bool:
+        self._lease.keep()
         had = self._intake.error
         more = self._intake.step()
         if had is None and self._intake.error is not None:
             self._tell(self._intake.error)
         if time.monotonic() >= self._look_again_at:
-            if (unfinished := self._unfinished()) is not None:
-                self._report.trouble(unfinished)
+            if (begun := unfinished(self.using)) is not None:
+                self._report.trouble(begun)
             store.prune(self.using, self.settings.RETENTION)
             self._look_at_size()
             for line in self._roads.warnings():
                 self._report.warn(line)
             self._look_again_at = time.monotonic() + _LOOK_AGAIN_EVERY
         return more
-
-    def _unfinished(self) -> SockstreamError | None:
-        """That a snapshot keeps everything behind it back, and nobody is taking it."""
-        if not store.stream(self.using).snapshot or is_held(self.using, SNAPSHOT):
-            return None
-        return SockstreamError("snapshot-unfinished", UNFINISHED)
 
     def _look_at_size(self) -> None:
         error = store.too_large(self.using, self.settings.OPLOG_MAX_BYTES)
@@ -190,7 +185,7 @@ class Service:
             reading.append(self._stop.fileno())
         if (commits := self._intake.fileno()) is not None:
             reading.append(commits)
-        deadline = min(deadline, time.monotonic() + self._report.every)
+        deadline = min(deadline, time.monotonic() + self._report.every, self._lease.deadline)
         if self._drained_by is not None:
             deadline = min(deadline, self._drained_by)
         while (left := deadline - time.monotonic()) > 0 and not self._intake.ready():

@@ -171,8 +171,10 @@ class Sequencer:
         )
         if cut is None:
             return self._scalar(f"SELECT max(id) FROM {self._table}", []), False
-        named = self._connection.vendor == "postgresql"
-        return (self._between_transactions(cut) if named else cut), True
+        if self._connection.vendor == "postgresql":
+            cut = self._between_transactions(cut)
+        behind = self._scalar(f"SELECT id FROM {self._table} WHERE id > %s LIMIT 1", [cut])
+        return cut, behind is not None
 
     def _most(self) -> int:
         """After how many rows a pass is cut."""
