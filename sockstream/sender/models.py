@@ -50,6 +50,13 @@ class Batch(models.Model):
     made_at = models.DateTimeField(db_index=True)
 
 
+class Acked(models.Model):
+    """Everything up to `seq` was acked at `at`. `oplog.store.prune` notes it now and then."""
+
+    seq = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+
+
 class Stream(models.Model):
     """Where this database's stream stands. There is one row, made at the first use.
 

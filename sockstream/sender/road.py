@@ -60,6 +60,7 @@ class Road:
         self.kept = 0
         self.refusing: WireError | None = None
         self._bye: Bye | None = None
+        self._epoch = b""
         self._cursor = 0
         self._last_sent_open = False
         self._ahead: deque[records.Batch] = deque()
@@ -95,6 +96,7 @@ class Road:
 
     def _hello(self) -> Hello:
         row = store.stream(self.using)
+        self._epoch = bytes(row.epoch)
         held = store.held(self.using)
         models = captured_models(self.settings)
         return Hello(
@@ -103,7 +105,7 @@ class Road:
             software=f"sockstream {__version__}",
             features=[],
             stream=self.using,
-            epoch=bytes(row.epoch),
+            epoch=self._epoch,
             parent_epoch=bytes(row.parent_epoch or b""),
             lowest_seq=held.first,
             highest_seq=held.last,
@@ -229,7 +231,7 @@ class Road:
             )
         except WireError as error:
             self._fail(error)
-        store.note_session(welcome.session, self.using)
+        store.note_session(welcome.session, welcome.offset, self.using)
         self.warning = found.warning
         self._cursor, self._dry = found.next_seq, False
         self.session.confirm(self._cursor, found.digest, time.monotonic())
@@ -287,5 +289,5 @@ class Road:
         # A write transaction an ack would make the site's own writes wait for us.
         if self.acked > self._noted:
             self._noted = self.acked
-            store.note_ack(self._noted, self.using)
+            store.note_ack(self._noted, self.using, self._epoch)
         self._note_at = time.monotonic() + _NOTE_ACK_EVERY

@@ -13,18 +13,19 @@ from typing import Any
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import Case, F, Min, Q, Sum, When
+from django.db.models import Case, F, Max, Min, Q, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
 from sockstream.databases import own_tables
 from sockstream.exceptions import SockstreamError
-from sockstream.sender.models import Batch, Capture, Stream
+from sockstream.sender.models import Acked, Batch, Capture, Stream
 from sockstream.wire import digest, records
 
 VERSION = 1
 _SEGMENT = struct.Struct(">IQ")
 _PRUNED_AT_ONCE = 100
+_NOTES = 100
 _ENDLESS = 2**63 - 1
 _STORED = (
     "first_seq",
@@ -182,9 +183,12 @@ def digest_at(seq: int, using: str) -> bytes | None:
     return records.digest_at(_loaded(inside), seq) if inside is not None else None
 
 
-def note_ack(seq: int, using: str) -> None:
-    """Remember that central has applied everything up to `seq`."""
-    Stream.objects.using(using).filter(id=1, acked_seq__lt=seq).update(
+def note_ack(seq: int, using: str, epoch: bytes) -> None:
+    """Remember that central has applied everything of this epoch up to `seq`.
+
+    Nothing is noted if the stream has begun anew meanwhile: its numbers mean other records.
+    """
+    Stream.objects.using(using).filter(id=1, epoch=epoch, acked_seq__lt=seq).update(
         acked_seq=seq, acked_at=timezone.now()
     )
 
@@ -201,9 +205,17 @@ def note_state(using: str, state: str, *, peer: str = "", error: Exception | Non
     Stream.objects.using(using).filter(id=1).update(**changes)
 
 
-def note_session(session: int, using: str) -> None:
-    """Store the number of the session that central gave, before it is confirmed."""
-    Stream.objects.using(using).filter(id=1).update(session=session, welcomed=True)
+def note_session(session: int, offset: int, using: str) -> None:
+    """Store the number of the session that central gave, before it is confirmed.
+
+    `offset` is where central stands. Behind that nothing is acked any more: it may have been
+    restored from a backup.
+    """
+    with transaction.atomic(using=using):
+        stream = Stream.objects.using(using).filter(id=1)
+        stream.update(session=session, welcomed=True)
+        if stream.filter(acked_seq__gt=offset).update(acked_seq=offset, acked_at=timezone.now()):
+            Acked.objects.using(using).filter(seq__gt=offset).delete()
 
 
 def fork(using: str) -> None:
@@ -229,22 +241,39 @@ def fork(using: str) -> None:
     )
     Batch.objects.using(using).all().delete()
     Capture.objects.using(using).all().delete()
+    Acked.objects.using(using).all().delete()
 
 
 def prune(using: str, retention: timedelta) -> int:
-    """Remove batches that are acked and older than `retention`, in short transactions.
+    """Remove batches that were acked `retention` ago, in short transactions.
 
-    Returns how many were removed.
+    Returns how many were removed. To be called now and then: it notes how far central has come
+    meanwhile, at most once in a hundredth of that time.
     """
+    now = timezone.now()
+    _note_acked(using, now - retention / _NOTES)
+    notes = Acked.objects.using(using)
+    end = notes.filter(at__lte=now - retention).aggregate(end=Max("seq"))["end"]
+    if end is None:
+        return 0
     removed = 0
-    while part := _prune_some(using, timezone.now() - retention):
+    while part := _prune_some(using, end):
         removed += part
+    notes.filter(seq__lt=end).delete()
     return removed
 
 
-def _prune_some(using: str, before: datetime) -> int:
-    acked = stream(using).acked_seq
-    old = Batch.objects.using(using).filter(last_seq__lte=acked, made_at__lt=before)
+def _note_acked(using: str, before: datetime) -> None:
+    """Note how far central has come, unless that was done since `before`."""
+    row = stream(using)
+    last = Acked.objects.using(using).order_by("seq").last()
+    is_due = last is None or (last.seq < row.acked_seq and last.at <= before)
+    if is_due and row.acked_at is not None:
+        Acked.objects.using(using).create(seq=row.acked_seq, at=row.acked_at)
+
+
+def _prune_some(using: str, end: int) -> int:
+    old = Batch.objects.using(using).filter(last_seq__lte=end)
     last = list(old.order_by("first_seq").values_list("last_seq", flat=True)[:_PRUNED_AT_ONCE])
     if not last:
         return 0
