@@ -216,11 +216,11 @@ class Road:
                     self._bye = bye
 
     def _start(self, welcome: Welcome) -> None:
-        at_offset = store.digest_at(welcome.offset, self.using)
-        at_staged = store.digest_at(welcome.staged_seq, self.using)
         held = store.held(self.using)
         acked = store.stream(self.using).acked_seq
         try:
+            at_offset = store.digest_at(welcome.offset, self.using)
+            at_staged = store.digest_at(welcome.staged_seq, self.using)
             found = handshake.judge_welcome(
                 welcome,
                 at_offset,
@@ -255,6 +255,7 @@ class Road:
                 self.session.send(batch, time.monotonic())
             except WireError as error:
                 self._unsendable = error
+                self._ahead.clear()
                 break
             self._last_sent_open = batch.open
             self._whole_up_to = records.last_group_end(batch, self._whole_up_to)
@@ -266,16 +267,20 @@ class Road:
         return sent
 
     def _may_send(self, leaving: bool, unfinished: bool) -> bool:
-        if self._unsendable is not None or (leaving and not self._last_sent_open):
+        if leaving and not self._last_sent_open:
             return False
-        if not (self._ahead or self._dry):
+        if not (self._ahead or self._dry or self._unsendable):
             self._read_ahead(unfinished)
         return bool(self._ahead) and self.session.can_send(self._ahead[0].size)
 
     def _read_ahead(self, unfinished: bool) -> None:
-        ahead = store.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
-        self._ahead.extend(ahead)
-        self._dry = len(ahead) < _READ_AHEAD
+        try:
+            self._ahead.extend(
+                store.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
+            )
+        except WireError as error:
+            self._unsendable = error
+        self._dry = len(self._ahead) < _READ_AHEAD
         if self._ahead:
             self._cursor = self._ahead[-1].last_seq + 1
 

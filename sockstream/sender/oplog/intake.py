@@ -29,6 +29,7 @@ class Intake:
         self._sequencer = Sequencer(using, settings)
         self._waker = waker(using, settings.POLL)
         self._steps: Iterator[int] | None = None
+        self._whole = False
         # What was there before the waker was, it need not tell.
         self._woken = True
 
@@ -64,6 +65,9 @@ class Intake:
             self._woken = False
             self._steps = self._sequencer.steps()
         try:
+            if not self._whole:
+                store.require_whole(self._using)
+                self._whole = True
             if next(self._steps, None) is not None:
                 return True
         except SockstreamError as error:

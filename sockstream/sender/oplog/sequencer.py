@@ -225,6 +225,8 @@ class Sequencer:
         # In the order in which they first come: the header has them so.
         known = {id_: self._layouts.get(id_) or self._layout(id_) for id_ in dict.fromkeys(which)}
         layouts = {id_: each.layout for id_, each in known.items()}
+        if unknown := set(ops) - OPS.keys():
+            raise _spoilt(f"A captured row has the operation {min(unknown)!r}")
         try:
             builder.add_all([OPS[op] for op in ops], which, self._values(rows, known), layouts)
             if builder.size > self.settings.MAX_RECORD and len(rows) == 1:
@@ -255,8 +257,13 @@ class Sequencer:
         return values
 
     def _layout(self, layout_id: int) -> _Layout:
-        row = CaptureLayout.objects.using(self.using).get(id=layout_id)
-        decoder = decode.compile(json.loads(row.definition))
+        row = CaptureLayout.objects.using(self.using).filter(id=layout_id).first()
+        if row is None:
+            raise _spoilt(f"Captured rows have the layout {layout_id}, which is not stored")
+        try:
+            decoder = decode.compile(json.loads(row.definition))
+        except (ValueError, LookupError, TypeError) as error:
+            raise _spoilt(f"The stored layout {layout_id} of {row.model} is damaged") from error
         layout = records.Layout(decoder.model, decoder.key_names, decoder.other_names)
         return self._layouts.setdefault(layout_id, _Layout(decoder, layout))
 
@@ -284,6 +291,15 @@ class Sequencer:
         with self._connection.cursor() as cursor:
             cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
+
+
+def _spoilt(words: str) -> SockstreamError:
+    return SockstreamError(
+        "capture-spoilt",
+        words,
+        "Something else than sockstream wrote there: restore it from a backup, "
+        "or run manage.py oplog_snapshot --new-epoch",
+    )
 
 
 def _goes_on(snapshot: bool, rows: list[tuple[Any, ...]]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db.models import F
@@ -12,6 +14,7 @@ from sockstream.exceptions import SockstreamError
 from sockstream.sender.models import Acked, Batch, Stream
 from sockstream.sender.oplog import store
 from sockstream.wire import digest, records
+from sockstream.wire.errors import WireError
 
 LAYOUT = records.Layout("polls.tag", ("id",), ("name",))
 MINUTE = timedelta(minutes=1)
@@ -56,7 +59,7 @@ def test_what_was_appended_is_read_back_byte_by_byte(site: str) -> None:
     batch = batch_of(1, digest.ZERO, [2, 1])
     store.stream(site)
     store.append(batch, site, timezone.now())
-    assert store.read(1, site, 10) == [batch]
+    assert list(store.read(1, site, 10)) == [batch]
     assert store.head(site).digest == batch.digest_after
     assert [part.ends_group for part in records.segments(batch)] == [True, True]
 
@@ -65,7 +68,7 @@ def test_reading_begins_with_the_batch_that_holds_the_seq(site: str) -> None:
     grow(site, [3], [3], [3])
     assert [batch.first_seq for batch in store.read(5, site, 10)] == [4, 7]
     assert [batch.first_seq for batch in store.read(1, site, 2)] == [1, 4]
-    assert store.read(10, site, 10) == []
+    assert list(store.read(10, site, 10)) == []
 
 
 def test_a_group_is_held_back_until_it_is_there_to_its_end(site: str) -> None:
@@ -203,7 +206,65 @@ def test_a_format_of_another_version_is_named(site: str) -> None:
     grow(site, [1])
     Batch.objects.using(site).update(version=99)
     with pytest.raises(SockstreamError, match="stored format 99"):
-        store.read(1, site, 1)
+        list(store.read(1, site, 1))
+
+
+@pytest.mark.parametrize(
+    ("column", "damage"),
+    [
+        ("segments", lambda value: value[:-1]),
+        ("segments", lambda value: value[:8]),
+        ("segments", lambda value: b""),
+        ("segments", lambda value: value[:3] + b"\x09" + value[4:]),
+        ("open", lambda value: not value),
+        ("cut", lambda value: not value),
+        ("last_seq", lambda value: value + 100),
+    ],
+)
+def test_a_damaged_batch_is_named_and_what_is_before_it_is_read(
+    column: str, damage: Callable[[Any], Any], site: str
+) -> None:
+    grow(site, [2], [2, 1], [2])
+    row = Batch.objects.using(site).get(first_seq=3)
+    value = getattr(row, column)
+    value = damage(value if isinstance(value, int) else bytes(value))
+    Batch.objects.using(site).filter(first_seq=3).update(**{column: value})
+    reading = store.read(1, site, 10)
+    assert next(reading).first_seq == 1
+    with pytest.raises(
+        WireError, match=r"The records 3 to \d+ are not what was numbered"
+    ) as raised:
+        next(reading)
+    assert (raised.value.code, raised.value.seq) == ("digest-mismatch", 3)
+    with pytest.raises(WireError):
+        store.digest_at(4, site)
+
+
+def test_what_an_older_version_stored_is_read(site: str) -> None:
+    grow(site, [2, 1])
+    [batch] = store.read(1, site, 1)
+    row = Batch.objects.using(site).get()
+    Batch.objects.using(site).update(version=1, segments=bytes(row.segments)[:-8])
+    assert list(store.read(1, site, 1)) == [batch]
+    Batch.objects.using(site).update(segments=bytes(row.segments)[:-9])
+    with pytest.raises(WireError, match="The records 1 to 3"):
+        list(store.read(1, site, 1))
+
+
+def test_a_stream_that_stands_elsewhere_is_found(site: str) -> None:
+    store.require_whole(site)
+    grow(site, [2], [2])
+    store.require_whole(site)
+    Stream.objects.using(site).update(digest=bytes(16))
+    with pytest.raises(SockstreamError, match="does not stand where its oplog ends, at record 4"):
+        store.require_whole(site)
+
+
+def test_a_last_batch_that_is_damaged_is_left_to_the_sending(site: str) -> None:
+    """What is before it is sent all the same, and what is captured is numbered."""
+    grow(site, [2], [2])
+    Batch.objects.using(site).filter(first_seq=3).update(digest_after=bytes(16))
+    store.require_whole(site)
 
 
 def test_the_backlog_counts_what_is_not_acked(site: str) -> None:
