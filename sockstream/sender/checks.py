@@ -13,6 +13,7 @@ from django.db import connections, models, router
 from sockstream import tls
 from sockstream.conf import Settings, settings
 from sockstream.databases.homes import misplaced
+from sockstream.databases.readiness import locks_late
 from sockstream.exceptions import ConfigError
 from sockstream.rows import NATURAL_KEYS, Kind, Row, captured_models, describe
 from sockstream.tls.revoked import place
@@ -200,12 +201,12 @@ def _check_sqlite(alias: str, chosen: list[type[models.Model]]) -> Messages:
                 id="sockstream.W007",
             )
         )
-    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED"
-    if mode.upper() == "DEFERRED":
+    if locks_late(alias):
         found.append(
             checks.Warning(
                 f"Transactions on the SQLite database {alias!r} take its lock at their first "
-                "write: one that has read before is refused if the sender has written since",
+                "write: one that has read before is refused if the sender has written since, so "
+                "oplog_send does not start",
                 hint='Add "transaction_mode": "IMMEDIATE" to its OPTIONS',
                 id="sockstream.W009",
             )
