@@ -25,7 +25,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from sockstream.conf import settings
 from sockstream.sender.models import Capture
 
-from . import gains, installing
+from . import flushing, gains, installing
 
 _WORD = re.compile(r"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
 _WRITES = {"INSERT", "UPDATE", "DELETE", "REPLACE", "WITH", "MERGE", "TRUNCATE", "DO", "CALL"}
@@ -100,7 +100,10 @@ def begin(using: str, **kwargs: Any) -> None:
 def end(using: str, **kwargs: Any) -> None:
     """The receiver of post_migrate: installs what the models say now."""
     watch = _forget(using)
+    if watch is None and flushing.put_back(using):
+        return
     installing.install(using)
+    flushing.remember(using)
     if watch is not None and watch.before is not None and settings().CAPTURE == "triggers":
         gains.capture(connections[using], watch.before)
 

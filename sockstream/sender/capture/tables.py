@@ -18,6 +18,11 @@ class Tables:
         self._columns = {(fold(table), fold(column)) for table, column in columns}
         self._tables = {table for table, _ in self._columns}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tables) and self._columns == other._columns
+
+    __hash__ = None  # type: ignore[assignment]
+
     def has(self, table: str, *columns: str) -> bool:
         """Whether the table is there, with these columns."""
         name = self._fold(table)
