@@ -66,12 +66,12 @@ def check_revocations(app_configs: Sequence[AppConfig] | None = None, **_: Any) 
 
 
 def check_homes(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Messages:
-    """E006: models that a router keeps apart from our tables. E005: no autocommit."""
+    """W011: models that a router keeps apart from our tables. E005: no autocommit."""
     try:
         chosen = captured_models(settings())
     except ConfigError:
         return []  # check_models tells it
-    apart = partial(checks.Error, id="sockstream.E006")
+    apart = partial(checks.Warning, id="sockstream.W011")
     return misplaced(chosen, Capture, apart, autocommit_id="sockstream.E005")
 
 

@@ -102,7 +102,7 @@ def test_check_says_so(check: Any) -> None:
         assert check() == []
         with router(OneApart):
             [message] = check()
-    assert message.id in {"sockstream.E006", "sockstream.W106"}
+    assert message.id in {"sockstream.W011", "sockstream.W106"}
     assert "polls.tag" in message.msg
 
 
