@@ -8,13 +8,14 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 from django.db import Error as DatabaseError
 from django.db import connections
 
 from sockstream.conf import Settings
 from sockstream.databases.readiness import is_unreachable, unreachable
+from sockstream.databases.trouble import BUSY, FULL, Trouble, trouble
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.process import Hangup, Stop
 from sockstream.wire.errors import Class, WireError
@@ -51,6 +52,7 @@ class Service:
         self.using = using
         self.settings = settings
         self.once = once
+        self._lease = Lease(using)
         self._roads = roads
         self._report = report
         self._stop = stop
@@ -66,19 +68,32 @@ class Service:
 
     def run(self) -> None:
         """Raises SockstreamError if another sender runs or, if `once`, not everything was sent."""
-        while not self._leaving():
-            try:
-                with Lease(self.using) as self._lease:
+        with ExitStack() as held:
+            is_ours = False
+            while not self._leaving():
+                try:
+                    if not is_ours:
+                        held.enter_context(self._lease)
+                        is_ours = True
                     self._serve()
                     return
-            except DatabaseError as error:
-                connections[self.using].close()
-                if not is_unreachable(error):
-                    raise
-                if self.once:
-                    raise unreachable(self.using, error) from error
-                self._report.trouble(unreachable(self.using, error))
-                self._stop.wait(self._backoff.next())
+                except DatabaseError as error:
+                    connections[self.using].close()
+                    if not is_unreachable(error):
+                        raise
+                    told = unreachable(self.using, error)
+                    if self.once:
+                        raise told from error
+                    self._report.trouble(told)
+                    self._show(told, trouble(error))
+                    self._stop.wait(self._backoff.next())
+
+    def _show(self, told: SockstreamError, met: Trouble | None) -> None:
+        """Let the status say what the database has, if it can be written to all the same."""
+        if met is not None and met.code in (BUSY, FULL):
+            with suppress(DatabaseError):
+                store.note_state(self.using, "waiting", error=told)
+            connections[self.using].close()
 
     def _serve(self) -> None:
         with closing(Intake(self.using, self.settings)) as self._intake:
