@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LONGEST_NAME = 200
 """The most characters of a model's label or a key in an error: what a column holds of them."""
 _LONGEST_CODE = 50
+_MOST_NAMED = 3
 _LONGEST_WORDS = 4_000
 
 
@@ -24,6 +27,14 @@ def printable(text: str, most: int | None = None) -> str:
 
 def _escaped(char: str) -> str:
     return char.encode("unicode_escape").decode()
+
+
+def some_of(names: Sequence[str], what: str) -> str:
+    """The name; of several, how many of `what` they are, and the first ones."""
+    if len(names) == 1:
+        return names[0]
+    first = ", ".join(names[:_MOST_NAMED])
+    return f"{len(names)} {what} ({first}{', ...' if len(names) > _MOST_NAMED else ''})"
 
 
 class SockstreamError(Exception):

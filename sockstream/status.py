@@ -189,11 +189,8 @@ def _print_line(console: Console, line: str) -> None:
 def _error_lines(row: Row) -> Sequence[str]:
     name = f"{row['source']}/{row['stream']}" if "source" in row else row["stream"]
     lines = []
-    if row.get("snapshot") == "unfinished":
-        lines.append(
-            f"{name}: a snapshot was begun and has not ended; what was written since waits for it. "
-            "oplog_send takes it anew, and so does manage.py oplog_snapshot"
-        )
+    if row.get("snapshot_error"):
+        lines.append(f"{name}: {row['snapshot_error']}")
     if row.get("staged"):
         size = f"{row['staged_bytes'] / (1 << 20):,.1f} MiB"
         lines.append(f"{name}: {row['staged']:,} records ({size}) of a transaction are staged")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from django.core import checks
 from django.db import connections, models, router
 
-from sockstream.exceptions import ConfigError
+from sockstream.exceptions import ConfigError, some_of
 
 from .readiness import require_autocommit
 
@@ -30,28 +30,37 @@ def require_homes(using: str, chosen: Iterable[Model], ours: Model) -> None:
 
 def apart(chosen: Iterable[Model], ours: Model) -> list[ConfigError]:
     """An error for each of the models that has no table in any database with the table `ours`."""
-    with_ours = _with(ours)
-    return [
-        _error(model, ours)
-        for model in chosen
-        if not any(router.allow_migrate_model(alias, model) for alias in with_ours)
-    ]
+    return [_error([model], ours) for model in _apart(chosen, ours)]
 
 
 def misplaced(
-    chosen: Iterable[Model], ours: Model, *, apart_id: str, autocommit_id: str
+    chosen: Iterable[Model],
+    ours: Model,
+    apart: Callable[..., checks.CheckMessage],
+    *,
+    autocommit_id: str,
 ) -> list[checks.CheckMessage]:
-    """What Django's checks say: a warning for each model that is kept apart from the table `ours`,
-    an error for each database with that table that has no autocommit."""
-    found: list[checks.CheckMessage] = [
-        checks.Warning(error.words, hint=error.mend, id=apart_id) for error in apart(chosen, ours)
-    ]
+    """What Django's checks say: that models are kept apart from the table `ours`, and an error for
+    each database with that table that has no autocommit."""
+    found: list[checks.CheckMessage] = []
+    if models_apart := _apart(chosen, ours):
+        error = _error(models_apart, ours)
+        found.append(apart(error.words, hint=error.mend))
     for alias in _with(ours):
         try:
             require_autocommit(alias)
         except ConfigError as error:
             found.append(checks.Error(error.words, hint=error.mend, id=autocommit_id))
     return found
+
+
+def _apart(chosen: Iterable[Model], ours: Model) -> list[Model]:
+    with_ours = _with(ours)
+    return [
+        model
+        for model in chosen
+        if not any(router.allow_migrate_model(alias, model) for alias in with_ours)
+    ]
 
 
 def _with(ours: Model) -> list[str]:
@@ -62,12 +71,12 @@ def _holds_one(alias: str, chosen: Iterable[Model]) -> bool:
     return any(router.allow_migrate_model(alias, model) for model in chosen)
 
 
-def _error(model: Model, ours: Model) -> ConfigError:
-    app, label = ours._meta.app_label, model._meta.label_lower
-    homes = [alias for alias in connections if router.allow_migrate_model(alias, model)]
+def _error(apart: Sequence[Model], ours: Model) -> ConfigError:
+    app, labels = ours._meta.app_label, [model._meta.label_lower for model in apart]
+    homes = [alias for alias in connections if _holds_one(alias, apart)]
     where = f"in database {', '.join(map(repr, homes))}" if homes else "in no database"
     return ConfigError(
-        f"DATABASE_ROUTERS keep {label} {where}, without the tables of {app}",
+        f"DATABASE_ROUTERS keep {some_of(labels, 'models')} {where}, without the tables of {app}",
         f"Let them allow {app} there and run manage.py migrate --database, "
-        f'or add {label!r} to SOCKSTREAM["EXCLUDE"]',
+        f'or add to SOCKSTREAM["EXCLUDE"]: {", ".join(labels)}',
     )

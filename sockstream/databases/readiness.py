@@ -50,6 +50,27 @@ def require_autocommit(using: str) -> None:
         )
 
 
+def locks_late(using: str) -> bool:
+    """Whether transactions on SQLite take its lock at their first write only, as is its default.
+
+    One that has read by then is refused at once if anybody has committed since.
+    """
+    connection = connections[using]
+    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED"
+    return connection.vendor == "sqlite" and mode.upper() == "DEFERRED"
+
+
+def require_early_locks(using: str) -> None:
+    """Raises ConfigError where the application would be refused because we write beside it."""
+    if locks_late(using):
+        raise ConfigError(
+            f"Transactions on the SQLite database {using!r} that read and then write would fail "
+            '("database is locked") whenever sockstream has written in between',
+            f'Add "transaction_mode": "IMMEDIATE" to DATABASES[{using!r}]["OPTIONS"], '
+            "and restart the application, too",
+        )
+
+
 def unreachable(using: str, error: Exception) -> SockstreamError:
     """The one line for a database that does not answer."""
     met = trouble(error)

@@ -73,6 +73,13 @@ _MYSQL_TABLES = {1054, 1064, 1142, 1143, 1146, 1227, 1305, 1356, 1370, 1449, 193
 # The connection is lost, which may be the second thing that went wrong.
 _LOST = {"08000", "08003", "08006", "25P02", 2006, 2013, 2014, 2055}
 
+# Others were in the way: a lock that took too long, a deadlock, a serialization failure.
+_CONFLICTS = {
+    *(5, 6),  # SQLite
+    *("40001", "40P01", "55P03"),
+    *(1020, 1205, 1213),
+}
+
 Code = str | int | None
 
 
@@ -112,6 +119,13 @@ def trouble(error: BaseException) -> Trouble | None:
     if code is None and said is None and isinstance(error, OperationalError | InterfaceError):
         code = AWAY
     return Trouble(code, error) if code else None
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the database rolled a transaction back for others that were in its way, so that the
+    same once more may succeed."""
+    _, said = _said_by(error)
+    return said in _CONFLICTS
 
 
 def is_about_a_table(error: BaseException) -> bool:

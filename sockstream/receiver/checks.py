@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, router
 from sockstream import tls
 from sockstream.conf import settings
 from sockstream.databases.homes import misplaced
-from sockstream.exceptions import ConfigError
+from sockstream.exceptions import ConfigError, some_of
 from sockstream.rows import captured_models, describe, shared_models
 
 from .dialects import dialect
@@ -36,16 +37,16 @@ def check_models(
         shared_models(settings())
     except ConfigError as error:
         return [checks.Error(error.words, hint=error.mend, id="sockstream.E101")]
+    numbered = [model._meta.label for model in models if not describe(model).is_global]
+    if not numbered:
+        return []
     return [
         checks.Warning(
-            f"{model._meta.label} has keys that two sites can both give: "
-            "central takes it from the first one only",
-            hint="Give it a UUID primary key, or a unique UUIDField",
-            obj=model,
+            f"Two sites can give the same keys to rows of {some_of(numbered, 'models')}: "
+            "central takes each from the first one only",
+            hint="Give them a UUID primary key, or a unique UUIDField",
             id="sockstream.W101",
         )
-        for model in models
-        if not describe(model).is_global
     ]
 
 
@@ -73,7 +74,8 @@ def check_homes(
         chosen = captured_models(settings())
     except ConfigError:
         return []  # check_models tells it
-    return misplaced(chosen, Offset, apart_id="sockstream.W106", autocommit_id="sockstream.E104")
+    apart = partial(checks.Warning, id="sockstream.W106")
+    return misplaced(chosen, Offset, apart, autocommit_id="sockstream.E104")
 
 
 def check_databases(

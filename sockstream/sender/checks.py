@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from django.db import connections, models, router
 from sockstream import tls
 from sockstream.conf import Settings, settings
 from sockstream.databases.homes import misplaced
-from sockstream.exceptions import ConfigError
+from sockstream.databases.readiness import locks_late
+from sockstream.exceptions import ConfigError, some_of
 from sockstream.rows import NATURAL_KEYS, Kind, Row, captured_models, describe
 from sockstream.tls.revoked import place
 
@@ -36,16 +38,14 @@ def check_models(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Me
         chosen = captured_models(given)
     except ConfigError as error:
         return [checks.Error(error.words, hint=error.mend, id="sockstream.E002")]
-    found = _check_choice(given, chosen)
+    found, rows = _check_choice(given, chosen), []
     for model in chosen:
         try:
-            row = describe(model)
+            rows.append(describe(model))
         except ConfigError as error:
             hint = error.mend or f"Add {model._meta.label!r} to EXCLUDE"
             found.append(checks.Error(error.words, hint=hint, obj=model, id="sockstream.E003"))
-        else:
-            found += _check_row(row, chosen)
-    return found
+    return found + _check_rows(rows)
 
 
 def check_revocations(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Messages:
@@ -66,12 +66,13 @@ def check_revocations(app_configs: Sequence[AppConfig] | None = None, **_: Any) 
 
 
 def check_homes(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Messages:
-    """W011: a model that a router keeps apart from our tables. E005: no autocommit."""
+    """W011: models that a router keeps apart from our tables. E005: no autocommit."""
     try:
         chosen = captured_models(settings())
     except ConfigError:
         return []  # check_models tells it
-    return misplaced(chosen, Capture, apart_id="sockstream.W011", autocommit_id="sockstream.E005")
+    apart = partial(checks.Warning, id="sockstream.W011")
+    return misplaced(chosen, Capture, apart, autocommit_id="sockstream.E005")
 
 
 def check_databases(
@@ -112,15 +113,15 @@ def _check_choice(given: Settings, chosen: list[type[models.Model]]) -> Messages
                 id="sockstream.W002",
             )
         )
-    return found + [
-        checks.Warning(
-            f"{model._meta.label} is not managed by migrations: it is not captured",
-            hint="Make it managed, or name the app's other models one by one",
-            obj=model,
-            id="sockstream.W003",
+    if unmanaged := [model._meta.label for model in _unmanaged(given)]:
+        found.append(
+            checks.Warning(
+                f"{some_of(unmanaged, 'models')}: not managed by migrations, so not captured",
+                hint="Make them managed, or name the app's other models one by one",
+                id="sockstream.W003",
+            )
         )
-        for model in _unmanaged(given)
-    ]
+    return found
 
 
 def _unmanaged(given: Settings) -> Iterable[type[models.Model]]:
@@ -131,40 +132,44 @@ def _unmanaged(given: Settings) -> Iterable[type[models.Model]]:
             yield model
 
 
-def _check_row(row: Row, chosen: list[type[models.Model]]) -> Messages:
+def _check_rows(rows: Sequence[Row]) -> Messages:
+    """One message a kind: a project may have hundreds of models."""
     found: Messages = []
-    label = row.model._meta.label
-    if not row.is_global:
+    if numbered := [row.model._meta.label for row in rows if not row.is_global]:
         found.append(
             checks.Warning(
-                f"{label} has keys that another site gives too: central refuses the second site",
-                hint="Give it a UUID primary key, or a unique UUIDField beside the integer one",
-                obj=row.model,
+                f"Another site gives the same keys to rows of {some_of(numbered, 'models')}: "
+                "central refuses the second site",
+                hint="Give them a UUID primary key, or a unique UUIDField beside the integer one",
                 id="sockstream.W004",
             )
         )
-    travelling = {describe(model).label for model in chosen} | NATURAL_KEYS.keys()
-    for column in row.columns:
-        if column.parent is not None and column.parent not in travelling:
-            found.append(
-                checks.Warning(
-                    f"{label}.{column.name} points to {column.parent}, which is not captured: "
-                    "central may lack the row that it points to",
-                    hint=f'Add {column.parent!r} to SOCKSTREAM["MODELS"]',
-                    obj=row.model,
-                    id="sockstream.W005",
-                )
+    travelling = {row.label for row in rows} | NATURAL_KEYS.keys()
+    columns = [(row.model._meta.label, column) for row in rows for column in row.columns]
+    leading = [
+        (f"{label}.{column.name} to {column.parent}", column.parent)
+        for label, column in columns
+        if column.parent is not None and column.parent not in travelling
+    ]
+    if leading:
+        names, parents = zip(*leading, strict=True)
+        found.append(
+            checks.Warning(
+                f"By {some_of(names, 'fields')}, captured rows point to models that are not "
+                "captured: central may lack the rows that they point to",
+                hint=f'Add to SOCKSTREAM["MODELS"]: {", ".join(sorted(set(parents)))}',
+                id="sockstream.W005",
             )
-        if column.kind is Kind.RAW:
-            found.append(
-                checks.Warning(
-                    f"{label}.{column.name} is of a type that sockstream does not know: "
-                    "it travels as the database writes it",
-                    hint="Silence this if central's database reads that text as the same value",
-                    obj=row.model,
-                    id="sockstream.W006",
-                )
+        )
+    if raw := [f"{label}.{column.name}" for label, column in columns if column.kind is Kind.RAW]:
+        found.append(
+            checks.Warning(
+                f"sockstream does not know the type of {some_of(raw, 'fields')}: "
+                "values travel as the database writes them",
+                hint="Silence this if central's database reads that text as the same value",
+                id="sockstream.W006",
             )
+        )
     return found
 
 
@@ -200,12 +205,12 @@ def _check_sqlite(alias: str, chosen: list[type[models.Model]]) -> Messages:
                 id="sockstream.W007",
             )
         )
-    mode = connection.settings_dict["OPTIONS"].get("transaction_mode") or "DEFERRED"
-    if mode.upper() == "DEFERRED":
+    if locks_late(alias):
         found.append(
             checks.Warning(
                 f"Transactions on the SQLite database {alias!r} take its lock at their first "
-                "write: one that has read before is refused if the sender has written since",
+                "write: one that has read before is refused if the sender has written since, so "
+                "oplog_send does not start",
                 hint='Add "transaction_mode": "IMMEDIATE" to its OPTIONS',
                 id="sockstream.W009",
             )
@@ -214,17 +219,21 @@ def _check_sqlite(alias: str, chosen: list[type[models.Model]]) -> Messages:
 
 
 def _check_mysql(alias: str, chosen: list[type[models.Model]]) -> Messages:
-    return [
-        checks.Warning(
-            f"{model._meta.label}.{field.name} lets the database {alias!r} delete or change rows: "
-            "MySQL fires no trigger for them, so they are not captured",
-            hint="Use an on_delete that Django carries out, such as CASCADE",
-            obj=model,
-            id="sockstream.W008",
-        )
+    followed = [
+        f"{model._meta.label}.{field.name}"
         for model in chosen
         for field in model._meta.local_concrete_fields
         if field.remote_field and is_done_by_database(field.remote_field.on_delete)
+    ]
+    if not followed:
+        return []
+    return [
+        checks.Warning(
+            f"By {some_of(followed, 'foreign keys')}, the database {alias!r} deletes or changes "
+            "rows itself: MySQL fires no trigger for them, so they are not captured",
+            hint="Use an on_delete that Django carries out, such as CASCADE",
+            id="sockstream.W008",
+        )
     ]
 
 

@@ -70,6 +70,13 @@ class Batch(models.Model):
     made_at = models.DateTimeField(db_index=True)
 
 
+class Acked(models.Model):
+    """Everything up to `seq` was acked at `at`. `oplog.store.prune` notes it now and then."""
+
+    seq = models.BigIntegerField(primary_key=True)
+    at = models.DateTimeField()
+
+
 class Stream(models.Model):
     """Where this database's stream stands. There is one row, made at the first use.
 
@@ -94,3 +101,21 @@ class Stream(models.Model):
     state_at = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=50, default="")
     error = models.TextField(default="")
+
+
+class Lease(models.Model):
+    """Which process does a work that one process a database does, or did it last.
+
+    `token` is empty once that is over; then `ended` is what ended it too soon. `machine` is where
+    `pid` counts, and `started` when that number was given: see oplog.holders.
+    """
+
+    work = models.CharField(primary_key=True, max_length=20)
+    token = models.CharField(max_length=32)
+    host = models.CharField(max_length=255)
+    machine = models.CharField(max_length=100)
+    pid = models.IntegerField()
+    started = models.CharField(max_length=30)
+    since = models.DateTimeField()
+    renewed_at = models.DateTimeField()
+    ended = models.TextField()

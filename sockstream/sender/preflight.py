@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from sockstream.conf import Settings
 from sockstream.databases.homes import require_homes
-from sockstream.databases.readiness import require_autocommit, require_migrations
+from sockstream.databases.readiness import (
+    require_autocommit,
+    require_early_locks,
+    require_migrations,
+)
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.rows import captured_models
 
@@ -14,8 +18,10 @@ from .models import Capture
 
 def require_ready(using: str, settings: Settings) -> None:
     """Raises SockstreamError: migrations that are missing, nothing to capture, models that are kept
-    apart from our tables, lost triggers, or a database without autocommit."""
+    apart from our tables, lost triggers, a database without autocommit, or an SQLite that would
+    refuse the application because of us."""
     require_autocommit(using)
+    require_early_locks(using)
     require_migrations(using, ["sockstream_sender"])
     chosen = captured_models(settings)
     if not chosen:

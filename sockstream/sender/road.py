@@ -60,6 +60,7 @@ class Road:
         self.kept = 0
         self.refusing: WireError | None = None
         self._bye: Bye | None = None
+        self._epoch = b""
         self._cursor = 0
         self._last_sent_open = False
         self._ahead: deque[records.Batch] = deque()
@@ -95,6 +96,7 @@ class Road:
 
     def _hello(self) -> Hello:
         row = store.stream(self.using)
+        self._epoch = bytes(row.epoch)
         held = store.held(self.using)
         models = captured_models(self.settings)
         return Hello(
@@ -103,7 +105,7 @@ class Road:
             software=f"sockstream {__version__}",
             features=[],
             stream=self.using,
-            epoch=bytes(row.epoch),
+            epoch=self._epoch,
             parent_epoch=bytes(row.parent_epoch or b""),
             lowest_seq=held.first,
             highest_seq=held.last,
@@ -214,11 +216,11 @@ class Road:
                     self._bye = bye
 
     def _start(self, welcome: Welcome) -> None:
-        at_offset = store.digest_at(welcome.offset, self.using)
-        at_staged = store.digest_at(welcome.staged_seq, self.using)
         held = store.held(self.using)
         acked = store.stream(self.using).acked_seq
         try:
+            at_offset = store.digest_at(welcome.offset, self.using)
+            at_staged = store.digest_at(welcome.staged_seq, self.using)
             found = handshake.judge_welcome(
                 welcome,
                 at_offset,
@@ -229,7 +231,7 @@ class Road:
             )
         except WireError as error:
             self._fail(error)
-        store.note_session(welcome.session, self.using)
+        store.note_session(welcome.session, welcome.offset, self.using)
         self.warning = found.warning
         self._cursor, self._dry = found.next_seq, False
         self.session.confirm(self._cursor, found.digest, time.monotonic())
@@ -253,6 +255,7 @@ class Road:
                 self.session.send(batch, time.monotonic())
             except WireError as error:
                 self._unsendable = error
+                self._ahead.clear()
                 break
             self._last_sent_open = batch.open
             self._whole_up_to = records.last_group_end(batch, self._whole_up_to)
@@ -264,16 +267,20 @@ class Road:
         return sent
 
     def _may_send(self, leaving: bool, unfinished: bool) -> bool:
-        if self._unsendable is not None or (leaving and not self._last_sent_open):
+        if leaving and not self._last_sent_open:
             return False
-        if not (self._ahead or self._dry):
+        if not (self._ahead or self._dry or self._unsendable):
             self._read_ahead(unfinished)
         return bool(self._ahead) and self.session.can_send(self._ahead[0].size)
 
     def _read_ahead(self, unfinished: bool) -> None:
-        ahead = store.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
-        self._ahead.extend(ahead)
-        self._dry = len(ahead) < _READ_AHEAD
+        try:
+            self._ahead.extend(
+                store.read(self._cursor, self.using, _READ_AHEAD, unfinished=unfinished)
+            )
+        except WireError as error:
+            self._unsendable = error
+        self._dry = len(self._ahead) < _READ_AHEAD
         if self._ahead:
             self._cursor = self._ahead[-1].last_seq + 1
 
@@ -287,5 +294,5 @@ class Road:
         # A write transaction an ack would make the site's own writes wait for us.
         if self.acked > self._noted:
             self._noted = self.acked
-            store.note_ack(self._noted, self.using)
+            store.note_ack(self._noted, self.using, self._epoch)
         self._note_at = time.monotonic() + _NOTE_ACK_EVERY

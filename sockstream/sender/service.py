@@ -8,13 +8,14 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 from django.db import Error as DatabaseError
 from django.db import connections
 
 from sockstream.conf import Settings
 from sockstream.databases.readiness import is_unreachable, unreachable
+from sockstream.databases.trouble import BUSY, FULL, Trouble, trouble
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.process import Hangup, Stop
 from sockstream.wire.errors import Class, WireError
@@ -25,7 +26,7 @@ from .dialing import Dialing
 from .oplog import store
 from .oplog.due import DueSnapshots
 from .oplog.intake import Intake
-from .oplog.lease import lease
+from .oplog.lease import Lease
 from .report import Report
 from .road import PeerLeft, Road
 from .roads import Roads
@@ -52,6 +53,7 @@ class Service:
         self.using = using
         self.settings = settings
         self.once = once
+        self._lease = Lease(using)
         self._roads = roads
         self._report = report
         self._stop = stop
@@ -69,19 +71,32 @@ class Service:
 
     def run(self) -> None:
         """Raises SockstreamError if another sender runs or, if `once`, not everything was sent."""
-        while not self._leaving():
-            try:
-                with lease(self.using):
+        with ExitStack() as held:
+            is_ours = False
+            while not self._leaving():
+                try:
+                    if not is_ours:
+                        held.enter_context(self._lease)
+                        is_ours = True
                     self._serve()
                     return
-            except DatabaseError as error:
-                connections[self.using].close()
-                if not is_unreachable(error):
-                    raise
-                if self.once:
-                    raise unreachable(self.using, error) from error
-                self._report.trouble(unreachable(self.using, error))
-                self._stop.wait(self._backoff.next())
+                except DatabaseError as error:
+                    connections[self.using].close()
+                    if not is_unreachable(error):
+                        raise
+                    told = unreachable(self.using, error)
+                    if self.once:
+                        raise told from error
+                    self._report.trouble(told)
+                    self._show(told, trouble(error))
+                    self._stop.wait(self._backoff.next())
+
+    def _show(self, told: SockstreamError, met: Trouble | None) -> None:
+        """Let the status say what the database has, if it can be written to all the same."""
+        if met is not None and met.code in (BUSY, FULL):
+            with suppress(DatabaseError):
+                store.note_state(self.using, "waiting", error=told)
+            connections[self.using].close()
 
     def _serve(self) -> None:
         with closing(Intake(self.using, self.settings)) as self._intake:
@@ -160,6 +175,7 @@ class Service:
                 self._wait(deadline)
 
     def _step(self) -> bool:
+        self._lease.keep()
         had = self._intake.error
         more = self._intake.step()
         if had is None and self._intake.error is not None:
@@ -230,7 +246,7 @@ class Service:
             reading.append(self._stop.fileno())
         if (commits := self._intake.fileno()) is not None:
             reading.append(commits)
-        deadline = min(deadline, time.monotonic() + self._report.every)
+        deadline = min(deadline, time.monotonic() + self._report.every, self._lease.deadline)
         if self._due.waits:
             deadline = min(deadline, time.monotonic() + self._due.pause)
         if self._drained_by is not None:

@@ -12,7 +12,8 @@ from sockstream.conf import settings
 
 from .models import Batch, Capture, Stream
 from .oplog import store
-from .oplog.lease import SNAPSHOT, is_held
+from .oplog.lease import SNAPSHOT, holder, is_held
+from .oplog.snapshot import unfinished
 
 
 def report(using: str) -> list[dict[str, Any]]:
@@ -23,7 +24,7 @@ def report(using: str) -> list[dict[str, Any]]:
     row = Stream.objects.using(using).filter(id=1).first() or Stream(epoch=b"", digest=b"")
     captured = Capture.objects.using(using).count()
     unacked = row.seq - row.acked_seq
-    running = is_held(using)
+    sender, broken = holder(using), unfinished(using)
     return [
         {
             "stream": using,
@@ -39,21 +40,17 @@ def report(using: str) -> list[dict[str, Any]]:
             "pruned": row.pruned_seq,
             "oplog_bytes": (held := store.size(using)),
             "oplog_large": held > settings().OPLOG_MAX_BYTES,
-            "snapshot": _snapshot(using, row),
+            "snapshot": "unfinished" if broken else "running" if is_held(using, SNAPSHOT) else "",
+            "snapshot_error": str(broken or ""),
             "peer": row.peer,
-            "running": running,
-            "state": row.state if running else "not running",
+            "running": sender is not None,
+            "sender": str(sender or ""),
+            "state": row.state if sender else "not running",
             "state_at": row.state_at,
             "error_code": row.error_code,
             "error": row.error,
         }
     ]
-
-
-def _snapshot(using: str, row: Stream) -> str:
-    if not row.snapshot:
-        return ""
-    return "running" if is_held(using, SNAPSHOT) else "unfinished"
 
 
 def _lag(using: str, acked: int, captured: int) -> float | None:

@@ -331,6 +331,17 @@ def encoded(batch: Batch, compiled: Callable[[bytes], Header] = Header.of) -> li
     return found
 
 
+def not_as_numbered(first_seq: int, last_seq: int) -> WireError:
+    """That stored records are damaged."""
+    return WireError(
+        "digest-mismatch",
+        f"The records {first_seq} to {last_seq} are not what was numbered",
+        "Restore the oplog's row of these numbers from a backup, "
+        "or make a new snapshot of the site",
+        first_seq,
+    )
+
+
 def verify(batch: Batch) -> None:
     """Hash a batch, but unpack nothing. Raises WireError digest-mismatch or bad-batch."""
     _verified(batch)
@@ -363,13 +374,7 @@ def digest_at(batch: Batch, seq: int) -> bytes | None:
 def _verified(batch: Batch) -> list[tuple[bytes, bytes]]:
     parts = list(_parts(batch))
     if parts[-1][1] != batch.digest_after:
-        raise WireError(
-            "digest-mismatch",
-            f"The records {batch.first_seq} to {batch.last_seq} are not what was numbered",
-            "Restore the oplog's row of these numbers from a backup, "
-            "or make a new snapshot of the site",
-            batch.first_seq,
-        )
+        raise not_as_numbered(batch.first_seq, batch.last_seq)
     return parts
 
 

@@ -198,7 +198,7 @@ def _segments(site: str, archive: Sequence[records.Batch]) -> Iterator[records.D
     for batch in archive:
         yield from records.segments(batch)
     seq = archive[-1].last_seq + 1 if archive else 1
-    while batches := store.read(seq, site, 10):
+    while batches := list(store.read(seq, site, 10)):
         for batch in batches:
             yield from records.segments(batch)
         seq = batches[-1].last_seq + 1

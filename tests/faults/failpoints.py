@@ -175,12 +175,12 @@ _APPLYING = "sockstream.receiver.applying"
 # What is wrapped at each point, and how.
 POINTS: dict[str, tuple[str, str, Callable[[Call, Asked], Call]]] = {
     # A sender.
-    "stored, not committed": (f"{_SENDER}.oplog", "append", after),
+    "stored, not committed": (f"{_SENDER}.oplog.store", "append", after),
     "numbered, not sent": ("sockstream.wire.sending", "SendingSession.send", before),
     "half a frame sent": (f"{_SENDER}.link", "Link.send", with_records(0.5)),
     "sent, not acked": (f"{_SENDER}.link", "Link.send", with_records(1)),
-    "session stored, not confirmed": (f"{_SENDER}.oplog", "note_session", after),
-    "pruning: acked, not pruned": (f"{_SENDER}.oplog", "_prune_some", with_acked_batches),
+    "session stored, not confirmed": (f"{_SENDER}.oplog.store", "note_session", after),
+    "pruning: acked, not pruned": (f"{_SENDER}.oplog.store", "_prune_some", with_acked_batches),
     "pruning: removed, not committed": ("django.db.models.query", "QuerySet.delete", after_batches),
     # Central.
     "opened, not welcomed": ("sockstream.receiver.streams.offsets", "open_stream", after),

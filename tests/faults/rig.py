@@ -161,7 +161,7 @@ class Rig:
         with transaction.atomic(using=self.pair.site):
             # The lock under which records get numbers: one more would be acked and gone unread.
             Stream.objects.using(self.pair.site).filter(id=1).update(id=1)
-            while batches := store.read(seq, self.pair.site, _AT_ONCE, unfinished=True):
+            while batches := list(store.read(seq, self.pair.site, _AT_ONCE, unfinished=True)):
                 self.archive += batches
                 seq = batches[-1].last_seq + 1
             store.prune(self.pair.site, timedelta())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connections
 from django.utils import timezone
@@ -38,8 +40,13 @@ def number(pair: Pair) -> list[Batch]:
     return list(Batch.objects.using(pair.site).order_by("first_seq"))
 
 
-def flipped(value: bytes) -> bytes:
+def flipped(value: Any) -> Any:
     """One bit of it is another one."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value ^ 1 << 20
+    value = bytes(value)
     middle = len(value) // 2
     return value[:middle] + bytes([value[middle] ^ 1]) + value[middle + 1 :]
 
@@ -50,9 +57,14 @@ def flipped(value: bytes) -> bytes:
         (PAIRS["sqlite-sqlite"], "data"),
         (PAIRS["sqlite-sqlite"], "header"),
         (PAIRS["sqlite-sqlite"], "digest_after"),
+        (PAIRS["sqlite-sqlite"], "digest_before"),
+        (PAIRS["sqlite-sqlite"], "segments"),
+        (PAIRS["sqlite-sqlite"], "open"),
+        (PAIRS["sqlite-sqlite"], "cut"),
         (PAIRS["pg-pg"], "data"),
+        (PAIRS["pg-pg"], "segments"),
     ],
-    ids=["data", "header", "digest", "data-pg"],
+    ids=lambda value: value if isinstance(value, str) else value.site,
     indirect=["pair"],
 )
 def test_a_damaged_row_is_named_and_stops_the_stream_before_it(
@@ -60,7 +72,7 @@ def test_a_damaged_row_is_named_and_stops_the_stream_before_it(
 ) -> None:
     first, second, _ = number(pair)
     rows = Batch.objects.using(pair.site).filter(pk=second.pk)
-    whole = bytes(getattr(second, column))
+    whole = getattr(second, column)
     rows.update(**{column: flipped(whole)})
     with (
         ReceiverProcess(pair.central, certificates) as receiver,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sockstream.exceptions import Refusal, SockstreamError, printable
+from sockstream.exceptions import Refusal, SockstreamError, printable, some_of
 from sockstream.wire.errors import WireError
 from sockstream.wire.messages import Error, Refuse
 
@@ -66,3 +66,15 @@ def test_what_a_peer_tells_is_cut_too(kind: type[Error | Refuse]) -> None:
 def test_an_error_is_one_line(words: str, mend: str, line: str) -> None:
     assert str(SockstreamError("code", words, mend)) == line
     assert str(WireError("retry", words, mend)) == line
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["a"], "a"),
+        (["a", "b", "c"], "3 models (a, b, c)"),
+        (["a", "b", "c", "d"], "4 models (a, b, c, ...)"),
+    ],
+)
+def test_many_names_are_counted(names: list[str], text: str) -> None:
+    assert some_of(names, "models") == text

@@ -2,19 +2,22 @@
 
 A captured row takes its id while the row is locked, so it comes before whatever changes the row
 next. On PostgreSQL no lock is waited for while others are held: the application, which may take
-them in another order, must not get into a deadlock because of us.
+them in another order, must not get into a deadlock because of us. Elsewhere it may; a part that the
+database rolled back for that is taken again.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Q, QuerySet
 
 from sockstream.conf import Settings
+from sockstream.databases.isolation import until_done
 from sockstream.sender.models import Capture
 
 from . import layouts
@@ -36,12 +39,12 @@ class Copier(ABC):
     def parts(self) -> Iterator[int | None]:
         """Capture all rows; yields how many after each commit, None while others lock a row."""
         after: Key = ()
-        while keys := self._keys(after):
-            locked = self._capture(after, keys)
+        while keys := (yield from until_done(self.using, partial(self._keys, after))):
+            locked = yield from until_done(self.using, partial(self._capture, after, keys))
             after = keys[-1]
             yield len(keys)
             for key in locked:
-                while not self._capture_one(key):
+                while not (yield from until_done(self.using, partial(self._capture_one, key))):
                     yield None
 
     @abstractmethod
@@ -97,14 +100,13 @@ class ByReading(Copier):
     def _capture(self, after: Key, keys: list[Key]) -> list[Key]:
         chosen = Q(pk__in=[pk for (pk,) in keys])
         rows = self._rows.filter(chosen).order_by("pk")
-        with transaction.atomic(using=self.using):
-            if connections[self.using].features.has_select_for_update:
-                list(rows.select_for_update().values_list("pk"))
-            else:
-                # The lock of a database that locks as a whole comes with the first write.
-                Capture.objects.using(self.using).filter(id=0).update(op="S")
-            reader = Reader(self.plan.row.model, self.using)
-            reader.put(("S", data) for data in reader.rows(chosen).values())
+        if connections[self.using].features.has_select_for_update:
+            list(rows.select_for_update().values_list("pk"))
+        else:
+            # The lock of a database that locks as a whole comes with the first write.
+            Capture.objects.using(self.using).filter(id=0).update(op="S")
+        reader = Reader(self.plan.row.model, self.using)
+        reader.put(("S", data) for data in reader.rows(chosen).values())
         return []
 
     @property

@@ -78,12 +78,12 @@ def store(using: str, wanted: Sequence[Plan]) -> None:
     """Make the layouts that are not stored yet."""
     layouts = CaptureLayout.objects.using(using)
     known = set(layouts.values_list("id", "digest"))
-    for plan in wanted:
-        text = _canonical(plan.definition)
-        if (plan.number, _digest(text)) not in known:
-            layouts.create(
-                id=plan.number, digest=_digest(text), model=plan.row.label, definition=text
-            )
+    texts = [_canonical(plan.definition) for plan in wanted]
+    layouts.bulk_create(
+        CaptureLayout(id=plan.number, digest=_digest(text), model=plan.row.label, definition=text)
+        for plan, text in zip(wanted, texts, strict=True)
+        if (plan.number, _digest(text)) not in known
+    )
 
 
 def unstored(using: str, wanted: Sequence[Plan]) -> list[str]:

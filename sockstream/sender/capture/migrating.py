@@ -24,7 +24,7 @@ from django.db.backends.signals import connection_created
 
 from sockstream.exceptions import SockstreamError
 
-from . import installing
+from . import flushing, installing
 from .dialects import PREFIX, Name, dialect_of
 
 _NAME = r'(?:"(?:[^"]|"")*"|`(?:[^`]|``)*`|[^\s(;]+)'
@@ -123,10 +123,13 @@ def _watch(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
 
 def end(using: str, **kwargs: Any) -> None:
     """The receiver of post_migrate: installs what the models say now."""
+    if flushing.put_back(using):
+        return
     try:
         lines = installing.install(using)
     except SockstreamError as error:
         raise CommandError(str(error)) from error
+    flushing.remember(using)
     if kwargs.get("verbosity", 1):
         for line in lines:
             print(line, file=kwargs.get("stdout"))

@@ -30,6 +30,11 @@ class Tables:
             for (table, column), type_ in columns.types(connection, model_tables()).items()
         }
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tables) and self._columns == other._columns
+
+    __hash__ = None  # type: ignore[assignment]
+
     def has(self, table: str, *columns: str) -> bool:
         """Whether the table is there, with these columns."""
         name = self._fold(table)

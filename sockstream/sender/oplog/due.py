@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
@@ -28,7 +28,7 @@ class DueSnapshots:
         self._using = using
         self._settings = settings
         self._say = say
-        self._steps: Iterator[int | None] | None = None
+        self._steps: Generator[int | None, None, None] | None = None
 
     def look(self) -> None:
         """Begin a snapshot if one is due. Raises SockstreamError if it cannot be taken here."""
@@ -70,7 +70,9 @@ class DueSnapshots:
 
     def close(self) -> None:
         """Leave the snapshot as it is: it is still due."""
-        self._steps = None
+        if self._steps is not None:
+            self._steps.close()
+            self._steps = None
 
     def _of_this_process(self, due: dict[str, str]) -> list[str]:
         """Those of the models that this process knows as they were installed."""

@@ -31,6 +31,7 @@ class Intake:
         self._sequencer = Sequencer(using, settings)
         self._waker = waker(using, settings.POLL)
         self._steps: Iterator[int] | None = None
+        self._whole = False
         # What was there before the waker was, it need not tell.
         self._woken = True
 
@@ -70,6 +71,9 @@ class Intake:
             self._woken = False
             self._steps = self._sequencer.steps()
         try:
+            if not self._whole:
+                store.require_whole(self._using)
+                self._whole = True
             if next(self._steps, None) is not None:
                 self.error = None
                 return True

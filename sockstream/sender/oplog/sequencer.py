@@ -6,9 +6,10 @@ pass took is applied as one group: then the order of two transactions inside it 
 right), and a late commit cannot be skipped: it is simply in a later pass. Within a pass, rows go
 by id, which the trigger took while the row's lock was held.
 
-SQLite and MySQL do not name transactions, so a pass of more than GROUP_RECORDS rows, after the
-sequencer was down, is cut there, and the group is marked: central commits at a cut only if no
-foreign key is broken there. PostgreSQL names transactions, and is cut between them.
+A pass of many rows, after the sequencer was down, is cut: on SQLite and MySQL, which do not name
+transactions, after GROUP_RECORDS rows wherever that is, on PostgreSQL between two transactions.
+Such a group is marked, and central commits at a cut only if no foreign key is broken there: behind
+a cut between transactions, too, may stand the row that one before it points to.
 
 From the beginning of a snapshot to its end everything is one group, whatever passes it takes.
 """
@@ -94,8 +95,7 @@ class Sequencer:
                 with self._snapshot():
                     before = self._before(nullcontext)
                     parts, end, more = self._look()
-                    cut = more and self._connection.vendor != "postgresql"
-                    count = sum(self._number(before, parts, end, nullcontext, cut=cut))
+                    count = sum(self._number(before, parts, end, nullcontext, cut=more))
                 yield count
 
     def _before(self, each_part: Callable[[], AbstractContextManager[object]]) -> store.Head:
@@ -116,8 +116,7 @@ class Sequencer:
         *,
         cut: bool,
     ) -> Iterator[int]:
-        """Number the parts, the last of which ends at `end`; `cut` if that may be within a
-        transaction."""
+        """Number the parts, the last of which ends at `end`; `cut` if more rows wait behind it."""
         seq, digest, snapshot = before.seq, before.digest, before.snapshot
         for rows in parts:
             snapshot = _goes_on(snapshot, rows)
@@ -176,8 +175,10 @@ class Sequencer:
         )
         if cut is None:
             return self._scalar(f"SELECT max(id) FROM {self._table}", []), False
-        named = self._connection.vendor == "postgresql"
-        return (self._between_transactions(cut) if named else cut), True
+        if self._connection.vendor == "postgresql":
+            cut = self._between_transactions(cut)
+        behind = self._scalar(f"SELECT id FROM {self._table} WHERE id > %s LIMIT 1", [cut])
+        return cut, behind is not None
 
     def _most(self) -> int:
         """After how many rows a pass is cut."""
@@ -262,6 +263,8 @@ class Sequencer:
         # In the order in which they first come: the header has them so.
         known = {id_: self._layouts.get(id_) or self._layout(id_) for id_ in dict.fromkeys(which)}
         layouts = {id_: each.layout for id_, each in known.items()}
+        if unknown := set(ops) - OPS.keys():
+            raise _spoilt(f"A captured row has the operation {min(unknown)!r}")
         try:
             builder.add_all([OPS[op] for op in ops], which, self._values(rows, known), layouts)
             if len(rows) == 1:
@@ -292,8 +295,13 @@ class Sequencer:
         return values
 
     def _layout(self, layout_id: int) -> _Layout:
-        row = CaptureLayout.objects.using(self.using).get(id=layout_id)
-        decoder = decode.compile(json.loads(row.definition))
+        row = CaptureLayout.objects.using(self.using).filter(id=layout_id).first()
+        if row is None:
+            raise _spoilt(f"Captured rows have the layout {layout_id}, which is not stored")
+        try:
+            decoder = decode.compile(json.loads(row.definition))
+        except (ValueError, LookupError, TypeError) as error:
+            raise _spoilt(f"The stored layout {layout_id} of {row.model} is damaged") from error
         layout = records.Layout(decoder.model, decoder.key_names, decoder.other_names)
         return self._layouts.setdefault(layout_id, _Layout(decoder, layout))
 
@@ -342,6 +350,15 @@ class Sequencer:
         with self._connection.cursor() as cursor:
             cursor.execute(sql, params)
             return cursor.fetchall() if cursor.description else []
+
+
+def _spoilt(words: str) -> SockstreamError:
+    return SockstreamError(
+        "capture-spoilt",
+        words,
+        "Something else than sockstream wrote there: restore it from a backup, "
+        "or run manage.py oplog_snapshot --new-epoch",
+    )
 
 
 def _goes_on(snapshot: bool, rows: list[tuple[Any, ...]]) -> bool:

@@ -6,28 +6,35 @@ Every road reads from a cursor of its own; only the sequencer appends, only `pru
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
 
 from django.db import transaction
-from django.db.models import Case, F, Min, Q, Sum, When
+from django.db.models import Case, F, Max, Min, Sum, When
 from django.db.models.functions import Length
 from django.utils import timezone
 
 from sockstream.databases import own_tables
 from sockstream.exceptions import SockstreamError
-from sockstream.sender.models import Batch, Capture, Stream
+from sockstream.sender.models import Acked, Batch, Capture, Stream
 from sockstream.wire import digest, records
+from sockstream.wire.errors import Class, WireError
 
-VERSION = 1
+VERSION = 2
+"""Of the stored format. In 2, a seal stands behind the segments."""
 _SEGMENT = struct.Struct(">IQ")
+_SEALED = struct.Struct(">QQ??")
+_SEAL_BYTES = 8
 _PRUNED_AT_ONCE = 100
+_NOTES = 100
 _ENDLESS = 2**63 - 1
 _STORED = (
     "first_seq",
+    "last_seq",
     "version",
     "segments",
     "open",
@@ -102,7 +109,7 @@ def append(batch: records.Batch, using: str, now: datetime, *, snapshot: bool = 
         "first_seq": batch.first_seq,
         "last_seq": batch.last_seq,
         "version": VERSION,
-        "segments": b"".join(_SEGMENT.pack(part.count, part.size) for part in batch.segments),
+        "segments": _sealed(batch),
         "open": batch.open,
         "cut": batch.cut,
         "header": batch.header,
@@ -114,20 +121,19 @@ def append(batch: records.Batch, using: str, now: datetime, *, snapshot: bool = 
     own_tables.insert(Batch, row, using)
 
 
-def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> list[records.Batch]:
+def read(seq: int, using: str, limit: int, *, unfinished: bool = False) -> Iterator[records.Batch]:
     """Up to `limit` batches in order, from the one that holds `seq`.
 
     A group that is not yet in the oplog to its end is held back, unless `unfinished`: central
     stages it until the end comes. That of a snapshot may be long in coming, so that one is held
-    back always.
+    back always. Raises WireError at one that is damaged.
     """
     last = _ENDLESS
     if not unfinished or head(using).snapshot:
         last = whole_up_to(using)
     where = "{last_seq} >= %s AND {last_seq} <= %s ORDER BY {first_seq} LIMIT %s"
-    return [
-        _loaded(row) for row in own_tables.select(Batch, _STORED, where, [seq, last, limit], using)
-    ]
+    for row in own_tables.select(Batch, _STORED, where, [seq, last, limit], using):
+        yield _loaded(row)
 
 
 def whole_up_to(using: str) -> int:
@@ -139,17 +145,26 @@ def whole_up_to(using: str) -> int:
 
 
 def _loaded(row: Sequence[Any]) -> records.Batch:
-    first_seq, version, segments, open_, cut, header, data, before, after = row
-    if version != VERSION:
-        raise SockstreamError(
+    """Raises WireError if it is not as it was stored. Whether header and data are, the digest says,
+    to whoever hashes them."""
+    first_seq, last_seq, version, segments, open_, cut, header, data, before, after = row
+    if version not in (1, VERSION):
+        raise WireError(
             "oplog-version",
             f"The oplog's batch {first_seq} has the stored format {version}, "
             f"this sockstream reads {VERSION}",
             "Install the version of sockstream that wrote it, or a newer one",
+            first_seq,
+            class_=Class.PERSON,
         )
-    return records.Batch(
+    stored = bytes(segments)
+    packed = stored if version == 1 else stored[:-_SEAL_BYTES]
+    damaged = records.not_as_numbered(first_seq, last_seq)
+    if len(packed) % _SEGMENT.size or not packed:
+        raise damaged
+    batch = records.Batch(
         first_seq=first_seq,
-        segments=tuple(records.Segment(*part) for part in _SEGMENT.iter_unpack(segments)),
+        segments=tuple(records.Segment(*part) for part in _SEGMENT.iter_unpack(packed)),
         open=bool(open_),
         header=bytes(header),
         data=bytes(data),
@@ -157,6 +172,16 @@ def _loaded(row: Sequence[Any]) -> records.Batch:
         digest_after=bytes(after),
         cut=bool(cut),
     )
+    if batch.last_seq != last_seq or (version == VERSION and _sealed(batch) != stored):
+        raise damaged
+    return batch
+
+
+def _sealed(batch: records.Batch) -> bytes:
+    """The stored segments. The seal behind them holds what the digest does not."""
+    packed = b"".join(_SEGMENT.pack(part.count, part.size) for part in batch.segments)
+    ends = _SEALED.pack(batch.first_seq, batch.last_seq, batch.open, batch.cut)
+    return packed + blake2b(ends + packed, digest_size=_SEAL_BYTES).digest()
 
 
 def held(using: str) -> Held:
@@ -167,24 +192,52 @@ def held(using: str) -> Held:
 
 
 def digest_at(seq: int, using: str) -> bytes | None:
-    """The running digest after record `seq`; None if the oplog can't tell any more."""
+    """The running digest after record `seq`; None if the oplog can't tell any more.
+
+    Raises WireError if the batch that tells is damaged.
+    """
     if seq == 0:
         return digest.ZERO
     if seq == (row := stream(using)).seq:
         return bytes(row.digest)
-    batches = Batch.objects.using(using).order_by("first_seq")
-    at_border = batches.filter(Q(last_seq=seq) | Q(first_seq=seq + 1)).first()
-    if at_border is not None:
-        return bytes(
-            at_border.digest_after if at_border.last_seq == seq else at_border.digest_before
+    around = Batch.objects.using(using).filter(first_seq__lte=seq + 1, last_seq__gte=seq)
+    stored = around.order_by("first_seq").values_list(*_STORED).first()
+    if stored is None:
+        return None
+    batch = _loaded(stored)
+    records.verify(batch)
+    return records.digest_at(batch, seq)
+
+
+def require_whole(using: str) -> None:
+    """Raises SockstreamError if the stream does not stand where its last batch ends.
+
+    If that batch is damaged itself, it is found when it is to be sent.
+    """
+    row = stream(using)
+    stored = Batch.objects.using(using).order_by("last_seq").values_list(*_STORED).last()
+    if stored is None:
+        return
+    try:
+        last = _loaded(stored)
+        records.verify(last)
+    except WireError:
+        return
+    if (row.seq, bytes(row.digest)) != (last.last_seq, last.digest_after):
+        raise SockstreamError(
+            "digest-mismatch",
+            f"The stream of database {using!r} does not stand where its oplog ends, "
+            f"at record {last.last_seq}: one of the two is damaged",
+            "Restore the database from a backup, or run manage.py oplog_snapshot --new-epoch",
         )
-    inside = batches.filter(first_seq__lte=seq, last_seq__gt=seq).values_list(*_STORED).first()
-    return records.digest_at(_loaded(inside), seq) if inside is not None else None
 
 
-def note_ack(seq: int, using: str) -> None:
-    """Remember that central has applied everything up to `seq`."""
-    Stream.objects.using(using).filter(id=1, acked_seq__lt=seq).update(
+def note_ack(seq: int, using: str, epoch: bytes) -> None:
+    """Remember that central has applied everything of this epoch up to `seq`.
+
+    Nothing is noted if the stream has begun anew meanwhile: its numbers mean other records.
+    """
+    Stream.objects.using(using).filter(id=1, epoch=epoch, acked_seq__lt=seq).update(
         acked_seq=seq, acked_at=timezone.now()
     )
 
@@ -207,9 +260,17 @@ def note_error(using: str, error: SockstreamError | None) -> None:
     Stream.objects.using(using).filter(id=1).update(error_code=code, error=words)
 
 
-def note_session(session: int, using: str) -> None:
-    """Store the number of the session that central gave, before it is confirmed."""
-    Stream.objects.using(using).filter(id=1).update(session=session, welcomed=True)
+def note_session(session: int, offset: int, using: str) -> None:
+    """Store the number of the session that central gave, before it is confirmed.
+
+    `offset` is where central stands. Behind that nothing is acked any more: it may have been
+    restored from a backup.
+    """
+    with transaction.atomic(using=using):
+        stream = Stream.objects.using(using).filter(id=1)
+        stream.update(session=session, welcomed=True)
+        if stream.filter(acked_seq__gt=offset).update(acked_seq=offset, acked_at=timezone.now()):
+            Acked.objects.using(using).filter(seq__gt=offset).delete()
 
 
 def fork(using: str) -> None:
@@ -235,22 +296,39 @@ def fork(using: str) -> None:
     )
     Batch.objects.using(using).all().delete()
     Capture.objects.using(using).all().delete()
+    Acked.objects.using(using).all().delete()
 
 
 def prune(using: str, retention: timedelta) -> int:
-    """Remove batches that are acked and older than `retention`, in short transactions.
+    """Remove batches that were acked `retention` ago, in short transactions.
 
-    Returns how many were removed.
+    Returns how many were removed. To be called now and then: it notes how far central has come
+    meanwhile, at most once in a hundredth of that time.
     """
+    now = timezone.now()
+    _note_acked(using, now - retention / _NOTES)
+    notes = Acked.objects.using(using)
+    end = notes.filter(at__lte=now - retention).aggregate(end=Max("seq"))["end"]
+    if end is None:
+        return 0
     removed = 0
-    while part := _prune_some(using, timezone.now() - retention):
+    while part := _prune_some(using, end):
         removed += part
+    notes.filter(seq__lt=end).delete()
     return removed
 
 
-def _prune_some(using: str, before: datetime) -> int:
-    acked = stream(using).acked_seq
-    old = Batch.objects.using(using).filter(last_seq__lte=acked, made_at__lt=before)
+def _note_acked(using: str, before: datetime) -> None:
+    """Note how far central has come, unless that was done since `before`."""
+    row = stream(using)
+    last = Acked.objects.using(using).order_by("seq").last()
+    is_due = last is None or (last.seq < row.acked_seq and last.at <= before)
+    if is_due and row.acked_at is not None:
+        Acked.objects.using(using).create(seq=row.acked_seq, at=row.acked_at)
+
+
+def _prune_some(using: str, end: int) -> int:
+    old = Batch.objects.using(using).filter(last_seq__lte=end)
     last = list(old.order_by("first_seq").values_list("last_seq", flat=True)[:_PRUNED_AT_ONCE])
     if not last:
         return 0

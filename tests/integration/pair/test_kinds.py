@@ -89,7 +89,7 @@ class Line:
     def bring(self) -> None:
         for _ in Sequencer(self.pair.site, Settings()).steps():
             pass
-        while batches := store.read(self._seq + 1, self.pair.site, 10):
+        while batches := list(store.read(self._seq + 1, self.pair.site, 10)):
             self._seq = batches[-1].last_seq
             self._applier.apply(batches)
 

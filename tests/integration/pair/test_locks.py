@@ -103,7 +103,7 @@ def count(alias: str) -> None:
         known.save(using=alias)
 
 
-MODES = [("wal", "DEFERRED"), ("delete", "DEFERRED"), ("wal", "IMMEDIATE")]
+MODES = [(journal, begin) for journal in ("wal", "delete") for begin in ("DEFERRED", "IMMEDIATE")]
 
 
 @pytest.fixture(params=MODES, ids="-".join)

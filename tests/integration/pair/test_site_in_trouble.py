@@ -8,7 +8,10 @@ import pytest
 from django.db import connections
 
 from polls.models import Tag
+from sockstream.exceptions import SockstreamError
+from sockstream.sender import status
 from sockstream.sender.models import Batch
+from sockstream.sender.oplog.lease import Lease
 from tests.databases import Databases
 from tests.ends import Certificates, SenderProcess, wait_until
 from tests.servers import HOST, free_port
@@ -29,6 +32,12 @@ def site(databases: Databases) -> Iterator[str]:
         cursor.execute("ALTER DATABASE site_pg RESET default_transaction_read_only")
 
 
+def told(site: str) -> str:
+    [row] = status.report(site)
+    assert row["running"]
+    return str(row["error_code"])
+
+
 def numbered(site: str) -> bool:
     return Batch.objects.using(site).exists()
 
@@ -42,6 +51,10 @@ def test_it_waits_and_goes_on(state: str, site: str, certificates: Certificates)
             cursor.execute(REFUSING.format(state=state, table=Batch._meta.db_table))
         Tag.objects.using(site).create(name="one")
         sender.wait_for_line("Database '.*' cannot be used: not now")
+        if state != "25006":  # a database that is read-only cannot be told
+            wait_until(lambda: told(site) == "database-unreachable", "the status shows it")
+            with pytest.raises(SockstreamError, match=f"process {sender.pid}"), Lease(site):
+                pass
         with connections[site].cursor() as cursor:
             cursor.execute("DROP FUNCTION refuse() CASCADE")
         wait_until(lambda: numbered(site), "the row is numbered")

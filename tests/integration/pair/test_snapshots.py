@@ -249,7 +249,7 @@ def test_one_that_was_ended_is_taken_again(pair: Pair) -> None:
     del steps  # as the end of the process would
     assert status.report(pair.site)[0]["snapshot"] == "unfinished"
     # It is held back, even while a pass is being numbered: central would wait for its end in vain.
-    assert not store.read(sent + 1, pair.site, 10, unfinished=True)
+    assert not list(store.read(sent + 1, pair.site, 10, unfinished=True))
     fill(pair, "waits")
     number(pair)
     send(pair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from polls.models import Tag
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
 from sockstream.sender.capture import marks
-from sockstream.sender.models import Batch, Capture
+from sockstream.sender.models import Batch, Capture, CaptureLayout
 from sockstream.sender.oplog import store
 from sockstream.sender.oplog.sequencer import Sequencer
 from sockstream.wire import records
@@ -29,7 +29,7 @@ def number(site: str, settings: Settings = PLAIN) -> int:
 
 
 def held(site: str) -> list[records.Batch]:
-    return store.read(1, site, 1_000)
+    return list(store.read(1, site, 1_000))
 
 
 def names(batches: list[records.Batch]) -> list[str]:
@@ -187,7 +187,8 @@ def test_postgresql_never_cuts_a_transaction(
                 add(postgresql, str(n))
     number(postgresql, replace(PLAIN, GROUP_RECORDS=10))
     assert groups(held(postgresql)) == [15, 15, 15, 15]
-    assert not any(batch.cut for batch in held(postgresql))
+    # Central decides whether it may end there: a transaction may point to a row of a later one.
+    assert [batch.cut for batch in held(postgresql)] == [True, True, True, False]
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
@@ -310,3 +311,35 @@ def test_what_commits_within_a_pass_is_not_removed_by_it(
         other.close()
     number(postgresql)
     assert names(held(postgresql)) == ["high id", "low id"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda site: Capture.objects.using(site).update(layout=7),
+            "layout 7, which is not stored",
+        ),
+        (lambda site: Capture.objects.using(site).update(op="?"), "has the operation '\\?'"),
+        (
+            lambda site: CaptureLayout.objects.using(site).update(definition="{"),
+            "polls.tag is damaged",
+        ),
+        (lambda site: CaptureLayout.objects.using(site).update(definition="[]"), "is damaged"),
+    ],
+    ids=["layout", "op", "no JSON", "no definition"],
+)
+def test_what_nobody_of_ours_wrote_is_said_in_one_line(
+    damage: Callable[[str], object], words: str, site: str
+) -> None:
+    add(site, "one")
+    layouts = list(CaptureLayout.objects.using(site).all())
+    try:
+        damage(site)
+        with pytest.raises(SockstreamError, match=words) as raised:
+            number(site)
+    finally:
+        for layout in layouts:
+            layout.save(using=site)
+    assert raised.value.code == "capture-spoilt"
+    assert Capture.objects.using(site).count() == 1

@@ -10,7 +10,7 @@ from django.db import Error as DatabaseError
 from sockstream import commands
 from sockstream.conf import settings
 from sockstream.databases import readiness
-from sockstream.exceptions import ConfigError
+from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.sender.oplog.snapshot import Snapshot
 from sockstream.sender.preflight import require_ready
 
@@ -37,12 +37,15 @@ class Command(commands.SockstreamCommand):
         if new_epoch and labels:
             raise ConfigError("--new-epoch is for all models", "Leave the models' names away")
         require_ready(using, own)
+        snapshot = Snapshot(using, own, labels, self.stdout.write)
         try:
-            count = Snapshot(using, own, labels, self.stdout.write).take(new_epoch=new_epoch)
+            count = snapshot.take(new_epoch=new_epoch)
         except DatabaseError as error:
             if not readiness.is_unreachable(error):
                 raise
-            raise readiness.unreachable(using, error) from error
+            told = readiness.unreachable(using, error)
+            again = ", then run this again: writes wait for its end" if snapshot.begun else ""
+            raise SockstreamError(told.code, told.words, told.mend + again) from error
         self.stdout.write(
             f"The snapshot has {count:,} rows. Central has it once oplog_send sent it."
         )

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("sockstream_sender", "0003_welcomed"),
+        ("sockstream_sender", "0005_acked"),
     ]
 
     operations = [
