@@ -3,15 +3,15 @@
 A captured row takes its id while the row is locked, so it comes before whatever changes the row
 next. On PostgreSQL no lock is waited for while others are held: the application, which may take
 them in another order, must not get into a deadlock because of us. Elsewhere it may; a part that the
-database rolled back for that is taken again.
+database rolled back for that is taken again. Rows that a policy hides from us are an error, not
+rows that are gone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import connections
 from django.db.models import Q, QuerySet
@@ -24,8 +24,12 @@ from . import layouts
 from .dialects import Dialect, dialect_of
 from .layouts import Plan
 from .reading import Reader
+from .row_security import every_row, require, tables_of
 
 Key = Sequence[Any]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Copier(ABC):
@@ -35,17 +39,36 @@ class Copier(ABC):
         self.plan = plan
         self.using = using
         self.size = size
+        self._tables = tables_of(plan.row)
+
+    def require(self) -> None:
+        """Raises SockstreamError if not all rows can be read."""
+        require(self.using, self._tables)
 
     def parts(self) -> Iterator[int | None]:
-        """Capture all rows; yields how many after each commit, None while others lock a row."""
+        """Capture all rows; yields how many after each commit, None while others lock a row.
+
+        Raises SockstreamError if not all rows can be read.
+        """
         after: Key = ()
-        while keys := (yield from until_done(self.using, partial(self._keys, after))):
-            locked = yield from until_done(self.using, partial(self._capture, after, keys))
+        while keys := (yield from self._whole(self._keys, after)):
+            locked = yield from self._whole(self._capture, after, keys)
             after = keys[-1]
             yield len(keys)
             for key in locked:
-                while not (yield from until_done(self.using, partial(self._capture_one, key))):
+                while not (yield from self._whole(self._capture_one, key)):
                     yield None
+
+    def _whole(
+        self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Generator[None, None, T]:
+        """Do it with every row in sight, once others are not in the way."""
+
+        def action() -> T:
+            with every_row(self.using, self._tables):
+                return read(*args, **kwargs)
+
+        return until_done(self.using, action)
 
     @abstractmethod
     def _keys(self, after: Key) -> list[Key]:

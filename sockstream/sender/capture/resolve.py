@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.apps import apps
-from django.db import DatabaseError, connections, models, transaction
+from django.db import DatabaseError, connections, models
 from django.db.models import F
 from django.db.models.functions import Cast
 
 from sockstream.rows import describe
 from sockstream.sender.models import Capture, CaptureLayout
 
-from . import converters, layouts, marks, reading
+from . import converters, layouts, marks, reading, row_security
 from .decode import Decoder, Missing
 from .decode import compile as compile_decoder
 
@@ -107,7 +107,7 @@ class Resolver:
             for layout in CaptureLayout.objects.using(using).filter(model=model)
         }
         rows = Capture.objects.using(using).filter(layout__in=decoders).order_by("id")
-        rows = rows.exclude(op__in=(marks.BEGIN, marks.LOAD, marks.END))
+        rows = rows.exclude(op__in=marks.ALL)
         sqlite = self._connection.vendor == "sqlite"
         text = Cast("data", models.BinaryField()) if sqlite else F("data")
         for op, layout, raw in rows.values_list("op", "layout", text).iterator():
@@ -127,7 +127,8 @@ class Resolver:
             return None
         target, using = describe(model), self._connection.alias
         try:
-            with transaction.atomic(using=using):  # a table that migrations have yet to make
+            # A savepoint, for a table that migrations have yet to make.
+            with row_security.every_row(using, row_security.tables_of_key(target)):
                 key = reading.key_of(target, missing.local, using)
         except DatabaseError:
             return None

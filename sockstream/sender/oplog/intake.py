@@ -9,6 +9,7 @@ from sockstream.exceptions import SockstreamError
 from sockstream.sender.capture import not_utf8
 
 from . import store
+from .floor import Floor
 from .sequencer import Sequencer
 from .wake import waker
 
@@ -28,8 +29,9 @@ class Intake:
         self.error: SockstreamError | None = None
         self.stepped = False
         self._using = using
-        self._sequencer = Sequencer(using, settings)
-        self._waker = waker(using, settings.POLL)
+        floor = Floor(using)
+        self._sequencer = Sequencer(using, settings, floor)
+        self._waker = waker(using, settings.POLL, floor)
         self._steps: Iterator[int] | None = None
         self._whole = False
         # What was there before the waker was, it need not tell.

@@ -15,30 +15,21 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
-from django.db import connections
-
 from sockstream.conf import Settings
 from sockstream.databases.isolation import until_done
 from sockstream.exceptions import ConfigError, SockstreamError
 from sockstream.rows import writing_order
 from sockstream.sender.capture import marks
 from sockstream.sender.capture.copying import Copier, copiers
-from sockstream.sender.models import Capture, Due, Stream
+from sockstream.sender.models import Due, Stream
 
 from . import store
 from .lease import SNAPSHOT, Lease, Taken, is_held, last_end
+from .writers import writers
 
 UNENDED = "the rest of a snapshot"
 _LOOK = 0.05
 _SAY_AFTER = 5.0
-# A prepared transaction has no process.
-_WRITERS = (
-    "SELECT l.virtualtransaction, coalesce('pid ' || l.pid, 'a prepared one (pg_prepared_xacts)') "
-    "FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
-    "WHERE d.datname = current_database() AND l.relation = %s::regclass "
-    "AND l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted "
-    "AND l.pid IS DISTINCT FROM pg_backend_pid() ORDER BY l.pid"
-)
 
 
 class Snapshot:
@@ -84,8 +75,10 @@ class Snapshot:
 
         None means that it waits for the transactions of others, and looks when called again.
         `new_epoch`: the stream begins anew with it. Raises SockstreamError if another one is being
-        taken or, for a new epoch, oplog_send runs.
+        taken, if not all rows can be read or, for a new epoch, oplog_send runs.
         """
+        for copier in self._copiers:
+            copier.require()
         with Lease(self._using, SNAPSHOT) as lease:
             for more in self._steps(new_epoch=new_epoch):
                 lease.keep()
@@ -139,12 +132,14 @@ class Snapshot:
 
     def _bring(self, copier: Copier) -> Iterator[int | None]:
         yield from self._mark(marks.LOAD, [copier])
-        before = self._writers()
+        # What one of them has captured stands before the mark, and would be left out, though the
+        # rows that follow do not have it yet.
+        before = writers(self._using)
         while before:
             self._waits_for = f"transactions that wrote before: {', '.join(before.values())}"
             yield None
             # Whoever began meanwhile is not waited for.
-            now = self._writers()
+            now = writers(self._using)
             before = {name: now[name] for name in before if name in now}
         self._waits_for = f"a transaction that locks a row of {copier.plan.row.label}"
         count = 0
@@ -166,22 +161,6 @@ class Snapshot:
 
         self._waits_for = "a transaction that locks sockstream's tables"
         yield from until_done(self._using, put)
-
-    def _writers(self) -> dict[str, str]:
-        """On PostgreSQL, the transactions of others that may have captured: virtual ids and words.
-
-        It gives an id before the commit: what one of them has captured stands before a mark that
-        was put before this is asked, and would be left out, though the rows that follow do not
-        have it yet. An INSERT locks the capture table before it takes an id, and the lock is let go
-        when everybody sees what the transaction wrote, or nobody ever will. So no other transaction
-        can have such a row. A virtual id is never given again, and PREPARE TRANSACTION keeps it.
-        """
-        connection = connections[self._using]
-        if connection.vendor != "postgresql":
-            return {}
-        with connection.cursor() as cursor:
-            cursor.execute(_WRITERS, [connection.ops.quote_name(Capture._meta.db_table)])
-            return dict(cursor.fetchall())
 
 
 def unfinished(using: str) -> SockstreamError | None:
