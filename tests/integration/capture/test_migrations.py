@@ -16,6 +16,7 @@ from django.db import connections, transaction
 
 from sockstream.sender import capture
 from sockstream.sender.capture import migrating
+from sockstream.sender.models import Due
 from tests.databases import Databases
 from tests.integration.capture.replay import replayed, take, take_all, truth
 from tests.zoo.models import Author, Essay, Slot
@@ -71,7 +72,9 @@ def migrating_site(site: str) -> Iterator[str]:
 
 
 def test_a_column_goes_and_rows_are_written(migrating_site: str) -> None:
-    """The script of one migration, which PostgreSQL is given as one statement."""
+    """The script of one migration, which PostgreSQL is given as one statement: what it writes is
+    not captured, and sent by a snapshot.
+    """
     site = migrating_site
     Slot.objects.using(site).create(position=1, name="a")
     with connections[site].cursor() as cursor:
@@ -81,8 +84,12 @@ def test_a_column_goes_and_rows_are_written(migrating_site: str) -> None:
             cursor.execute(statement)
         records = take(site)
         cursor.execute("ALTER TABLE zoo_slot ADD COLUMN name varchar(50) DEFAULT '' NOT NULL")
-    assert [record.op for record in records] == ["I", "U"]
-    assert records[1].values == {"position": 2}
+    if connections[site].vendor == "postgresql":
+        assert [record.op for record in records] == ["I"]
+        assert list(Due.objects.using(site).values_list("model", flat=True)) == ["zoo.slot"]
+        records += take_all(site)
+    assert [record.op for record in records] in (["I", "U"], ["I", "S"])
+    assert records[1].values["position"] == 2
 
 
 @pytest.mark.parametrize("site", ["site_sqlite"], indirect=True)

@@ -5,6 +5,10 @@ may have changed or deleted a row before ours gets to it, and that was captured 
 captured only if it is still there as it was written: the last that is captured of a row is how the
 row is. It is looked for by its place (ctid), since a look by a key would lock a page of the index
 against the inserts of others where transactions are serializable.
+
+A change of the schema that Django did not make leaves the function behind. Then the write is not
+refused because of us: a snapshot of the model is due. What may fail so is done in a block that
+writes nothing, since each of those that write costs a transaction id.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Iterator
 from sockstream.rows import Column, Kind
 from sockstream.sender.capture.layouts import Plan, local_column
 from sockstream.sender.capture.marks import EMPTIED
+from sockstream.sender.models import Due
 
 from .base import Dialect
 
@@ -22,6 +27,9 @@ CHANNEL = "sockstream_capture"
 
 SLEEPS = 0x736F636D
 """The advisory lock that a sender shares with others while it sleeps: see oplog/wake.py."""
+
+STALE = "writes after a change of the schema"
+"""The reason of a snapshot that is due."""
 
 SEARCH_PATH = "search_path=pg_catalog, pg_temp"
 # A reference that a policy hides is looked up once more by the sequencer. With `off`, as in a
@@ -67,30 +75,49 @@ def body(dialect: Dialect, plan: Plan, *, partitioned: bool | None) -> str:
         key = (column.removeprefix("r.") for column in dialect.primary_key(plan))
         same = " AND ".join(f"r.{column} = NEW.{column}" for column in key)
         source, is_it = table, f"{is_it} AND r.tableoid = TG_RELID AND {same}"
-    put = _put(dialect)
-    deleted = _record(dialect, "'D'", plan, dialect.key_data(plan, "OLD"))
-    saved = _record(dialect, "own.op", plan, dialect.row_data(plan, "NEW"))
+    gone = _record(dialect, "'D'", plan, "own.gone")
+    saved = _record(dialect, "own.op", plan, "own.saved")
     pass_by = f"\n  IF NOT ({dialect.only_if}) THEN\n    RETURN NULL;\n  END IF;"
+    put, due = _put(dialect), _due(dialect, plan)
     return f"""
 <<own>>
 DECLARE
   op text := 'I';
+  gone text;
+  saved text;
 BEGIN{pass_by if dialect.only_if else ""}
-  IF TG_OP = 'DELETE' THEN
-    {put} VALUES ({deleted});
+  IF TG_OP = 'TRUNCATE' THEN
+    BEGIN{_truncate(dialect, plan, partitioned=partitioned)}
+    EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
+      {due};
+    END;
     RETURN NULL;
-  ELSIF TG_OP = 'TRUNCATE' THEN{_truncate(dialect, plan, partitioned=partitioned)}
-    RETURN NULL;
-  ELSIF TG_OP = 'UPDATE' THEN
-    IF ROW({old})::record *<> ROW({new})::record THEN
-      {put} VALUES ({deleted});
-    ELSE
-      op := 'U';
-    END IF;
   END IF;
-  {put} SELECT {saved}
-    WHERE row_security_active({_literal(table)}::regclass)
-      OR EXISTS (SELECT FROM {source} r WHERE {is_it});
+  BEGIN
+    IF TG_OP = 'DELETE' THEN
+      own.gone := {dialect.key_data(plan, "OLD")};
+    ELSE
+      IF TG_OP = 'UPDATE' THEN
+        IF ROW({old})::record *<> ROW({new})::record THEN
+          own.gone := {dialect.key_data(plan, "OLD")};
+        ELSE
+          own.op := 'U';
+        END IF;
+      END IF;
+      SELECT {dialect.row_data(plan, "NEW")} INTO own.saved
+        WHERE row_security_active({_literal(table)}::regclass)
+          OR EXISTS (SELECT FROM {source} r WHERE {is_it});
+    END IF;
+  EXCEPTION WHEN syntax_error_or_access_rule_violation THEN
+    {due};
+    RETURN NULL;
+  END;
+  IF own.gone IS NOT NULL THEN
+    {put} VALUES ({gone});
+  END IF;
+  IF own.saved IS NOT NULL THEN
+    {put} VALUES ({saved});
+  END IF;
   RETURN NULL;
 END
 """
@@ -128,15 +155,20 @@ def _truncate_one(dialect: Dialect, plan: Plan, unless: str) -> str:
       IF (row_security_active(TG_RELID)
           OR current_setting('transaction_isolation') <> 'read committed'){unless}
       THEN
-        RAISE 'sockstream cannot capture TRUNCATE of %: this transaction may not see every row',
-          TG_RELID::regclass
-          USING HINT = 'Truncate it in READ COMMITTED, as a role that no policy concerns.';
+        {_due(dialect, plan)};
+        RETURN NULL;
       END IF;
       EXECUTE {each} || TG_RELID::regclass || ' r';"""
 
 
 def _put(dialect: Dialect) -> str:
     return f"INSERT INTO {dialect.capture_table} (txid, op, layout, data)"
+
+
+def _due(dialect: Dialect, plan: Plan) -> str:
+    """A snapshot is due: the function does not know the table as it is now."""
+    values = f"{_literal(plan.row.label)}, {_literal(STALE)}"
+    return f"INSERT INTO {dialect.table(Due._meta.db_table)} (model, reason) VALUES ({values})"
 
 
 def _record(dialect: Dialect, op: str, plan: Plan, data: str) -> str:
