@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from sockstream.sender import capture
-from sockstream.sender.models import CaptureLayout, Due
+from sockstream.sender.models import Due
 from tests.integration.capture.replay import replayed, take, take_all, truth
 from tests.integration.pair.ways import plain_connection
 from tests.zoo.models import Slot
@@ -137,11 +137,11 @@ def test_one_table_where_not_all_rows_can_be_seen(
     other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
     other.execute("SELECT 1 FROM zoo_slot")
     put(site, "5")
-    take(site)
+    take_all(site)
     other.execute(f"TRUNCATE {made}")
     assert not Due.objects.using(site).exists()
     other.execute("COMMIT")
-    assert list(Due.objects.using(site).values_list("model", flat=True)) == ["zoo.slot"]
+    assert set(Due.objects.using(site).values_list("model", flat=True)) == {"zoo.slot"}
     assert replayed(take_all(site)) == truth(site)
 
 
@@ -224,9 +224,8 @@ def test_rows_that_were_there_before_come_once(
     capture.remove(site)
     put(site, "1")
     other.execute(f"INSERT INTO {made} (id, position) VALUES (%s, 1)", [f"5{1:031x}"])
-    CaptureLayout.objects.using(site).filter(model="zoo.slot").delete()
     capture.install(site)
-    assert replayed(take(site)) == truth(site)
+    assert replayed(take_all(site)) == truth(site)
 
 
 @heirs
