@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,9 +81,10 @@ def test_a_second_sender_on_sqlite(world: World) -> None:
     with world.sender(once=False) as first:
         first.wait_until_connected()
         said = refusal_of(world.sender(once=False))
-        assert said == (
-            f"Another oplog_send runs on database '{SITE}'."
-            " Stop that one first, or leave the work to it."
+        assert re.fullmatch(
+            rf"Another oplog_send runs on database '{SITE}': process {first.pid} on \S+, "
+            r"since [\d :-]+\. Stop that one first, or leave the work to it\.",
+            said,
         )
         world.write()
         wait_until_applied(world.pair, first)
@@ -94,7 +96,8 @@ def test_a_second_sender_on_postgresql(world: World) -> None:
     """The one beside this site is the first."""
     options = {"settings": world.certificates.settings("other")}
     said = refusal_of(Sender(OTHER, world.certificates, world.address, **options))
-    assert said.startswith(f"Another oplog_send runs on database '{OTHER}'. Stop that one first")
+    assert said.startswith(f"Another oplog_send runs on database '{OTHER}': process ")
+    assert said.endswith("Stop that one first, or leave the work to it.")
 
 
 def test_dropped_triggers(world: World) -> None:
