@@ -412,6 +412,31 @@ def test_types_that_cut_when_they_are_cast(line: Line) -> None:
                 cursor.execute("DROP DOMAIN IF EXISTS tags")
 
 
+@pytest.mark.parametrize(
+    "pair", [ALL["sqlite-pg"], ALL["sqlite-maria"]], ids=["pg", "maria"], indirect=True
+)
+def test_what_a_database_would_read_as_something_else_is_named(parking: Line) -> None:
+    odd = {
+        "positive_big": "1.5",
+        "integer": "x'20'",
+        "date": "'2024-02-29 10:00'",
+        "time": "'2024-02-29 10:00'",
+        "boolean": "'t'",
+        "binary": "'text'",
+        "text": "x'7465'",
+    }
+    with connections[parking.pair.site].cursor() as cursor:
+        for number, (column, value) in enumerate(odd.items(), 1):
+            key = uuid.UUID(int=number).hex
+            cursor.execute(
+                f"INSERT INTO zoo_everything (id, \"{column}\") VALUES ('{key}', {value})"
+            )
+    parking.bring()
+    errors = Parked.objects.using(parking.pair.central).order_by("seq").values_list("error")
+    for column, (error,) in zip(odd, errors, strict=True):
+        assert f"'{column}'" in error
+
+
 # Whatever SQLite holds.
 
 FROM_SQLITE = ["sqlite-sqlite", "sqlite-pg", "sqlite-maria"]
