@@ -11,6 +11,7 @@ import json
 import struct
 from binascii import unhexlify
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
@@ -36,6 +37,7 @@ _ENDLESS = {
     (2**63 - 1, 2**31 - 1, 2**31 - 1): "infinity",
     (-(2**63), -(2**31), -(2**31)): "-infinity",
 }
+_INFINITE = {"Inf", "-Inf"}
 _DOUBLE = struct.Struct(">d")
 _MICROSECOND = timedelta(microseconds=1)
 _SECOND = 1_000_000
@@ -53,8 +55,8 @@ def converter(column: Mapping[str, Any], definition: Mapping[str, Any]) -> Conve
         return _array(column, definition)
     if kind == Kind.INSTANT:
         return _instant_in(definition["zone"])
-    if kind == Kind.TEXT:
-        return _text_or_blob if vendor == "sqlite" else None
+    if vendor == "sqlite" and kind in _SQLITE:
+        return _SQLITE[kind]
     if kind == Kind.DECIMAL:
         return _sqlite_decimal(column["places"]) if vendor == "sqlite" else _text
     return (_POSTGRESQL if vendor == "postgresql" else _ELSEWHERE).get(kind)
@@ -64,7 +66,7 @@ def of_column(convert: Converter) -> ColumnConverter:
     """The same for many values at once."""
     if convert is _uuid:
         return _uuids
-    if convert is _text_or_blob:
+    if convert is _as_is:
         return _texts
 
     def convert_all(values: Sequence[Any]) -> Sequence[Any]:
@@ -85,7 +87,7 @@ def _uuids(values: Sequence[Any]) -> Sequence[Any]:
 def _texts(values: Sequence[Any]) -> Sequence[Any]:
     if list not in set(map(type, values)):
         return values
-    return [None if value is None else _text_or_blob(value) for value in values]
+    return [None if value is None else _as_is(value) for value in values]
 
 
 def _digits(values: Sequence[str]) -> str | None:
@@ -101,13 +103,29 @@ def _digits(values: Sequence[str]) -> str | None:
     return digits if len(digits) == _UUID_DIGITS * len(values) else None
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Any:
+    """A value that is none of its kind: a text, or a blob of SQLite's, an array of its hex."""
+    if type(value) is list and len(value) == 1 and type(value[0]) is str:
+        with suppress(ValueError):
+            return unhexlify(value[0])
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _text_or_blob(value: Any) -> Any:
-    """SQLite's texts; a blob among them is an array of its hex."""
-    return _binary(value[0]) if type(value) is list and len(value) == 1 else _text(value)
+def _as_is(value: Any) -> Any:
+    """What SQLite holds, if JSON has it; a blob is an array of its hex."""
+    return _text(value) if type(value) is list else value
+
+
+def _blob_or_text(value: Any) -> Any:
+    """SQLite's blobs, in hex; a text among them stands in an array."""
+    return str(value[0]) if type(value) is list and len(value) == 1 else _binary(value)
+
+
+def _real(value: Any) -> Any:
+    """SQLite's reals. Python reads numbers in texts that SQLite leaves as they are."""
+    if type(value) is str and not value[-1:].isdigit() and value not in _INFINITE:
+        return value
+    return value if type(value) is str and "_" in value else _float(value)
 
 
 def _any(value: Any) -> Any:
@@ -309,6 +327,11 @@ def _element_duration(value: Any) -> Any:
     return _text(value) if found is None else found // _MICROSECOND
 
 
+_SQLITE: dict[str, Converter] = {
+    **dict.fromkeys((Kind.TEXT, Kind.INT, Kind.JSON), _as_is),
+    Kind.BINARY: _blob_or_text,
+    Kind.FLOAT: _real,
+}
 _OF_LETTER: dict[str, Converter] = {"r": float, "b": unhexlify, "t": str}
 _ELSEWHERE: dict[str, Converter] = {
     Kind.BOOL: _bool,

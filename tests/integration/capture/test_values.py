@@ -74,7 +74,7 @@ def test_a_value_of_another_type_refuses_no_write(site: str) -> None:
         "float": "x",
         "datetime": "1.25e+01",
         "uuid": "3",
-        "binary": b"text",
+        "binary": "text",
     }
 
 

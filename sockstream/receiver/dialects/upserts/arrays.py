@@ -6,6 +6,7 @@ columns instead of one adapter call a value, which is what psycopg's own lists c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ _SEPARATOR = "\x00s"
 _NULL = "\x00n"
 _DAY = 86_400_000_000
 _SECOND = 1_000_000
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?(e[+-]?\d+)?")
 
 
 def literal(column: Column) -> Literal:
@@ -57,7 +59,9 @@ def _refusal(column: Column, values: Values) -> Refusal:
         if type(value) is str and "\x00" in value:
             why = "with the character NUL, which PostgreSQL refuses"
             return forms.refusal(column, value, why)
-        if type(value) in misfits:
+        if type(value) in misfits or (
+            column.kind in _PLAIN and type(value) is str and not _NUMBER.fullmatch(value)
+        ):
             return forms.refusal(column, value)
     odd = [value for value in values if value is not None and type(value) is not str]
     return forms.refusal(column, odd[0] if odd else values)
@@ -75,7 +79,7 @@ def _plain(expected: type) -> Literal:
 
     def encode(values: Values) -> str:
         if not set(map(type, values)) <= fitting:
-            return joined([None if value is None else _text(value) for value in values])
+            return joined([None if value is None else _plain_text(value) for value in values])
         return "{" + ",".join(map(str, values)).replace("None", "NULL") + "}"
 
     return encode
@@ -96,10 +100,12 @@ def _checked(check: Callable[[Values], Values]) -> Literal:
 
 
 def _aware(column: Column) -> Callable[[Values], Values]:
+    calendar = forms.on_calendar(column)
+
     def check(values: Values) -> Values:
         for value in values:
             if value is not None and value[-1:] != "Z":
-                forms.aware_only(column, value)
+                calendar([forms.aware_only(column, value)])
         return values
 
     return check
@@ -121,6 +127,24 @@ def joined(texts: Sequence[str | None]) -> str:
         whole = whole.replace('"', '\\"')
     quoted = '{"' + whole.replace(_SEPARATOR, '","') + '"}'
     return quoted.replace(f'"{_NULL}"', "NULL")
+
+
+def _plain_text(value: Any) -> str:
+    """A text where a number is meant: PostgreSQL would take words and other notations for one."""
+    if type(value) is str and not _NUMBER.fullmatch(value):
+        raise TypeError
+    return _text(value)
+
+
+def _both(
+    first: Callable[[Column], Callable[[Values], Values]],
+    second: Callable[[Column], Callable[[Values], Values]],
+) -> Callable[[Column], Callable[[Values], Values]]:
+    def of(column: Column) -> Callable[[Values], Values]:
+        one, other = first(column), second(column)
+        return lambda values: other(one(values))
+
+    return of
 
 
 def _text(value: Any) -> str:
@@ -195,7 +219,9 @@ _PLAIN: dict[Kind, type] = {
 }
 _CHECKS: dict[Kind, Callable[[Column], Callable[[Values], Values]]] = {
     Kind.DECIMAL: forms.with_places,
-    Kind.DATETIME: forms.naive_only,
+    Kind.DATE: forms.on_calendar,
+    Kind.TIME: forms.on_calendar,
+    Kind.DATETIME: _both(forms.naive_only, forms.on_calendar),
     Kind.INSTANT: _aware,
 }
 _TEXTS: dict[Kind, Callable[[Column], Callable[[Any], str]]] = {

@@ -50,6 +50,31 @@ def _unfit(kind: Kind, *, textual: bool) -> frozenset[type]:
 _TEXTUAL = re.compile("char|clob|text")
 
 
+def on_calendar(column: Column) -> Encoder:
+    """Refuses texts that a database reads as a day or a time, and nobody else: "today", or both
+    together, of which it would drop one."""
+    lengths, form = _CALENDARS[column.kind]
+
+    def encode(values: Values) -> Values:
+        for value in values:
+            if type(value) is str and not (
+                (len(value) in lengths and "0" <= value[0] <= "9") or form.fullmatch(value)
+            ):
+                raise refusal(column, value)
+        return values
+
+    return encode
+
+
+_ANY_LENGTH = range(4, 100)
+_CALENDARS = {
+    Kind.DATE: ({10}, re.compile(r"\d{4,}-\d\d-\d\d( BC)?|-?infinity")),
+    Kind.TIME: ({8, 15}, re.compile(r"\d\d?\d?:\d\d(:\d\d(\.\d+)?)?|-\d+:\d\d:\d\d(\.\d+)?")),
+    Kind.DATETIME: (_ANY_LENGTH, re.compile("-?infinity")),
+    Kind.INSTANT: (_ANY_LENGTH, re.compile("-?infinity")),
+}
+
+
 def refusal(column: Column, value: Any, why: str = "") -> Refusal:
     """Central's column does not hold this value."""
     type_ = f" ({column.type.full})" if column.type is not None else ""

@@ -9,6 +9,7 @@ with an error that is none of Django's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import Any
@@ -21,13 +22,14 @@ from sockstream.exceptions import Refusal
 from sockstream.rows import Column, Kind
 
 from .base import Shape, Values
-from .forms import NOT_FINITE, refusal
+from .forms import NOT_FINITE, on_calendar, refusal
 from .portable import AT_ONCE, PortableStatements, execute_many
 
 # Statements below are smaller than any server's limit, so it is not asked for.
 _SMALL = 200_000
 # Bytes: of a value's quotes and comma, of a number, and the most that a character becomes.
 _AROUND, _WIDEST = 40, 4
+_WHOLE = re.compile(r"[+-]?\d+")
 _ESCAPED = b"\0\n\r\x1a\"'\\"
 
 
@@ -36,18 +38,32 @@ class MySQLStatements(PortableStatements):
 
     def __init__(self, shape: Shape, connection: BaseDatabaseWrapper) -> None:
         super().__init__(shape, connection)
+        self._calendars = [
+            on_calendar(column) if column.kind in (Kind.DATE, Kind.TIME) else None
+            for column in self._sent
+        ]
         self._texts = [n for n, column in enumerate(self.shape.keys) if column.kind is Kind.TEXT]
         wanted = ", ".join([*self.keys, self.wanted])
         self._alike = f"SELECT {wanted} FROM {self.table} WHERE {self._where}"
 
     def unfit(self, column: Column) -> frozenset[type]:
-        return super().unfit(column) | {float}
+        found = super().unfit(column) | {float}
+        return found | {str} if column.kind in (Kind.INT, Kind.BOOL) else found
 
     def judge(self, column: Column, value: Any) -> None:
-        if not isinstance(value, float):
+        """MySQL would round a number that is written as a text."""
+        if isinstance(value, float):
+            if not isfinite(value):
+                raise refusal(column, value, NOT_FINITE)
+        elif not (isinstance(value, str) and _WHOLE.fullmatch(value)) or column.kind not in (
+            Kind.INT,
+            Kind.BOOL,
+        ):
             super().judge(column, value)
-        elif not isfinite(value):
-            raise refusal(column, value, NOT_FINITE)
+
+    def stored(self, number: int, values: Values) -> Values:
+        check = self._calendars[number]
+        return super().stored(number, check(values) if check else values)
 
     def insert(self, cursor: CursorWrapper, columns: Sequence[Values]) -> int:
         try:

@@ -24,8 +24,8 @@ class SQLiteStatements(PortableStatements):
     alike = "IS"
 
     def unfit(self, column: Column) -> frozenset[type]:
-        """Bytes in a column of texts stood there at the site, if it is a type of Django's own."""
-        return _NESTED if column.kind is Kind.TEXT else super().unfit(column)
+        """What stood in a column of a type of Django's own at the site may stand here."""
+        return _NESTED if column.type is None else super().unfit(column)
 
     def at_fault(self, cursor: CursorWrapper, row: Sequence[Any]) -> int | None:
         too_large = (type(v) is int and not -_LARGEST <= v < _LARGEST for v in row)

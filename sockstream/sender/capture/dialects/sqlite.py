@@ -88,13 +88,14 @@ class SQLite(Dialect):
         # JSON keeps 15 digits of a number and no blob at all, and any column can hold any type.
         real = f"printf('%!.20e',{sql})"
         if column.kind is Kind.BINARY:
-            return f"CASE WHEN {sql} IS NOT NULL THEN hex({sql}) END"
+            cases = "WHEN 'blob' THEN hex({0}) WHEN 'null' THEN NULL ELSE json_array({0}||'')"
+            return f"CASE typeof({sql}) {cases.format(sql)} END"
         if column.kind is Kind.ANY:
             return (
                 f"CASE typeof({sql}) WHEN 'real' THEN 'r'||{real} WHEN 'blob' THEN 'b'||hex({sql}) "
                 f"WHEN 'text' THEN 't'||{sql} ELSE {sql} END"
             )
-        blob = f"json_array(hex({sql}))" if column.kind is Kind.TEXT else f"hex({sql})"
+        blob = f"json_array(hex({sql}))"
         return f"CASE typeof({sql}) WHEN 'real' THEN {real} WHEN 'blob' THEN {blob} ELSE {sql} END"
 
     def array(self, items: Iterable[str]) -> str:
