@@ -27,9 +27,8 @@ logger = logging.getLogger("sockstream.sender")
 _LOOK = 0.2
 _LOOK_WHERE_NOTIFIED = 1.0
 _UNTOLD = 3
-# Notifications so close to each other are one too many; between two looks, while we are awake.
-_BUSY = 0.02
-_EARLY, _LATE = 0.001, 0.016
+# Between two looks, while we are awake: longer than the second one, we need not be.
+_EARLY, _LATE = 0.001, 0.004
 _SOON = 0.0002
 
 
@@ -107,10 +106,10 @@ def _watch(database: Path) -> Any:
 class Notified:
     """PostgreSQL: LISTEN, while we sleep. Now and then it looks, in case nobody is told anything.
 
-    Transactions that notify commit one after another. So, while commits come one upon the other,
-    they are not to, and we look for them ourselves. After a while without any we share the lock
-    `SLEEPS`: from then on each statement that captures something notifies. Whoever wrote before
-    that and has not committed yet does not: until they are over, we go on looking, too.
+    Transactions that notify commit one after another. So, while commits come faster than they are
+    numbered, they are not to, and we look for them ourselves. After a few looks for nothing we
+    share the lock `SLEEPS`: from then on each statement that captures something notifies. Whoever
+    wrote before that and has not committed yet does not: until they are over, we go on looking.
 
     Nothing depends on when the lock is let go: a commit that notifies nobody only takes longer.
     Behind a pooler the lock may outlive us. One that hands out connections by transaction takes a
@@ -125,28 +124,28 @@ class Notified:
         self._raw: Any = self._connection.connection
         self._asleep = False
         self._silent: Set[str] = frozenset()
-        self._told_at = -_BUSY
+        self._woke = False
         self._look_at = 0.0
         self._untold = 0
         self.interval: float | None = _LATE
+        self._told()  # what was there before is looked for anyway
 
     def fileno(self) -> int | None:
         return int(self._raw.fileno())
 
     def woken(self) -> bool:
+        at_once, self._woke = self._woke, False
         now = time.monotonic()
         if self._told():
             self._untold = 0
-            if self._asleep and now < self._told_at + _BUSY:
-                self._wake_up()
-            self._told_at = now
-            return True
-        if now < self._look_at:
-            return False
-        first = not self._look_at
-        found = self._look()
-        self._look_at = now + (self.interval or 0.0)
-        return found or first
+            if at_once and self._asleep:
+                self._wake_up()  # it came while the last one was numbered
+            self._woke = True
+        elif now >= self._look_at:
+            first = not self._look_at
+            self._woke = self._look() or first
+            self._look_at = now + (self.interval or 0.0)
+        return self._woke
 
     def _look(self) -> bool:
         """Whether something is captured; says when to look again."""

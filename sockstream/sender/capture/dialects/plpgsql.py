@@ -126,21 +126,22 @@ END
 def _truncate(dialect: Dialect, plan: Plan, *, partitioned: bool | None) -> str:
     """Says that the table was emptied, since TRUNCATE removes what its transaction cannot see.
 
-    What is there by now, other triggers of the same TRUNCATE have written.
+    What is there by now, other triggers of the same TRUNCATE have written. Where it empties the
+    capture table too, as `flush` does, the stream begins anew, and nothing is left to say.
     """
     begin, end = (_record(dialect, f"'{op}'", plan, "''") for op in EMPTIED)
     emptied = f"""
-    {_put(dialect)} VALUES ({begin}), ({end});
-    {dialect.existing(plan, "I")};"""
+    IF NOT EXISTS ({_is_emptied(dialect.capture_table)}) THEN
+      {_put(dialect)} VALUES ({begin}), ({end});
+      {dialect.existing(plan, "I")};
+    END IF;"""
     if partitioned is None:
         return emptied
     if not partitioned:
         return _truncate_one(dialect, plan, "")
     # Then a mark follows, and nobody else writes meanwhile.
-    table = _literal(dialect.table(plan.row.table))
     whole = f"""
-        AND NOT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND granted
-          AND relation = {table}::regclass AND mode = 'AccessExclusiveLock')"""
+        AND NOT EXISTS ({_is_emptied(dialect.table(plan.row.table))})"""
     return f"""
     IF TG_WHEN = 'BEFORE' THEN{_truncate_one(dialect, plan, whole)}
       RETURN NULL;
@@ -159,6 +160,14 @@ def _truncate_one(dialect: Dialect, plan: Plan, unless: str) -> str:
         RETURN NULL;
       END IF;
       EXECUTE {each} || TG_RELID::regclass || ' r';"""
+
+
+def _is_emptied(table: str) -> str:
+    """The query that finds the lock by which this transaction truncates a table."""
+    return (
+        "SELECT FROM pg_locks WHERE pid = pg_backend_pid() AND granted "
+        f"AND relation = {_literal(table)}::regclass AND mode = 'AccessExclusiveLock'"
+    )
 
 
 def _put(dialect: Dialect) -> str:
