@@ -1,6 +1,9 @@
 """The marks of a snapshot among the captured rows, one a model; see wire.records for their meaning.
 
 Their data is a JSON array: the mark's number among those of its kind, and how many there are.
+
+A table that was emptied at once, without a delete for each row, says so by a begin and an end with
+nothing between them. They are letters of their own: they neither begin nor end a snapshot.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from django.db.models.expressions import RawSQL
 from sockstream.sender.models import Capture
 
 BEGIN, LOAD, END = "B", "L", "E"
+EMPTIED = "b", "e"
+ALL = BEGIN, LOAD, END, *EMPTIED
 
 
 def put(using: str, op: str, layouts: Sequence[int]) -> None:

@@ -105,7 +105,7 @@ class Resolver:
             for layout in CaptureLayout.objects.using(using).filter(model=model)
         }
         rows = Capture.objects.using(using).filter(layout__in=decoders).order_by("id")
-        rows = rows.exclude(op__in=(marks.BEGIN, marks.LOAD, marks.END))
+        rows = rows.exclude(op__in=marks.ALL)
         for op, layout, data in rows.values_list("op", "layout", "data").iterator():
             decoder = decoders[layout]
             if not decoder.has_pk:

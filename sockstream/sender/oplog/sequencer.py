@@ -29,7 +29,7 @@ from django.utils import timezone
 from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
 from sockstream.sender.capture import decode
-from sockstream.sender.capture.marks import BEGIN, END, LOAD, is_last
+from sockstream.sender.capture.marks import BEGIN, EMPTIED, END, LOAD, is_last
 from sockstream.sender.capture.resolve import Resolver
 from sockstream.sender.models import Capture, CaptureLayout
 from sockstream.wire import records
@@ -37,7 +37,12 @@ from sockstream.wire.errors import WireError
 
 from . import store
 
-MARKS = {BEGIN: records.BEGIN, LOAD: records.LOAD, END: records.END}
+MARKS = {
+    BEGIN: records.BEGIN,
+    LOAD: records.LOAD,
+    END: records.END,
+    **dict(zip(EMPTIED, (records.BEGIN, records.END), strict=True)),
+}
 OPS = {
     "I": records.INSERT,
     "U": records.UPDATE,

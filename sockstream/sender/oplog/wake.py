@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from django.db import connections
 
-from sockstream.sender.capture.dialects.postgresql import CHANNEL
+from sockstream.sender.capture.dialects.plpgsql import CHANNEL
 from sockstream.sender.models import Capture
 
 logger = logging.getLogger("sockstream.sender")

@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from sockstream.conf import settings
 from sockstream.rows import captured_models, describe
-from sockstream.sender.capture import decode
+from sockstream.sender.capture import decode, marks
 from sockstream.sender.capture.layouts import python_plan
 from sockstream.sender.capture.reading import Reader
 from sockstream.sender.capture.resolve import Resolver
@@ -25,7 +25,7 @@ State = dict[Key, Any]
 
 @dataclass(frozen=True)
 class Record:
-    """One captured write. A delete has no values."""
+    """One captured write. A delete has no values, and a mark no key."""
 
     op: str
     model: str
@@ -46,6 +46,9 @@ def take(using: str) -> list[Record]:
     for row in taken:
         row.delete(using=using)  # as the sequencer removes what it has read
         decoder = decoders[row.layout]
+        if row.op in marks.EMPTIED:
+            records.append(Record(row.op, decoder.model, None, None, row.txid))
+            continue
         values = frozen(
             resolver.settled(decoder, row.op, row.data, decoder.values(row.op, row.data))
         )
@@ -60,6 +63,9 @@ def replayed(records: Iterable[Record], before: State | None = None) -> State:
     """The rows that the records leave behind. Each has to meet what it expects there."""
     state = dict(before or {})
     for record in records:
+        if record.op in marks.EMPTIED:
+            state = {key: row for key, row in state.items() if key[0] != record.model}
+            continue
         key = (record.model, record.key)
         if record.op == "I":
             assert key not in state, f"inserted twice: {record}"

@@ -17,7 +17,7 @@ from sockstream.exceptions import SockstreamError
 from sockstream.rows import captured_models
 from sockstream.sender import capture
 from sockstream.sender.capture import signals
-from sockstream.sender.capture.dialects.postgresql import CHANNEL
+from sockstream.sender.capture.dialects.plpgsql import CHANNEL
 from tests.integration.capture.replay import replayed, take, truth
 from tests.integration.pair import ways
 from tests.integration.pair.values import a_few_of_each, odd_values, odd_values_of_postgresql

@@ -1,26 +1,26 @@
 """PostgreSQL: one function for each table, called by a trigger for each operation.
 
 A function is SECURITY DEFINER, so that whoever may write to a table needs no rights on ours; its
-search_path is pinned, and nobody else may make a trigger of it. The triggers' names sort before
-all others: a row is captured before other triggers and cascades act on it. They are ENABLE ALWAYS,
-since session_replication_role = replica and logical replication would pass them by.
+search_path is pinned, and nobody else may make a trigger of it. The triggers are ENABLE ALWAYS,
+since session_replication_role = replica and logical replication would pass them by. For the same
+reason they are triggers of rows: a subscription fires none of statements. Their names sort before
+all others: a row is captured before cascades, and mostly before what other triggers make of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 
 from sockstream.databases import origin
 from sockstream.rows import Column, Kind
-from sockstream.sender.capture.layouts import Plan, local_column
+from sockstream.sender.capture.layouts import Plan
 from sockstream.sender.capture.tables import Tables, model_tables
 from sockstream.sender.models import Capture
 
+from . import plpgsql
 from .base import PREFIX, Dialect, Name, Thing, shortened
-
-CHANNEL = "sockstream_capture"
-"""Where a NOTIFY tells of every statement that captured something; its payload is empty."""
 
 _FIRST = "!"
 _NAME_BYTES = 63
@@ -30,25 +30,13 @@ _EVENTS = {
     "insert": (_ROW | _INSERT, "AFTER INSERT ON {} FOR EACH ROW"),
     "update": (_ROW | _UPDATE, "AFTER UPDATE ON {} FOR EACH ROW"),
     "delete": (_ROW | _DELETE, "AFTER DELETE ON {} FOR EACH ROW"),
-    "truncate": (_BEFORE | _TRUNCATE, "BEFORE TRUNCATE ON {} FOR EACH STATEMENT"),
+    "truncate": (_TRUNCATE, "AFTER TRUNCATE ON {} FOR EACH STATEMENT"),
 }
+# One table of several that hold the rows of a model: those in the others stay.
+_OF_ONE = {"truncate": (_BEFORE | _TRUNCATE, "BEFORE TRUNCATE ON {} FOR EACH STATEMENT")}
 _ON_NOTIFY = (_INSERT, "AFTER INSERT ON {} FOR EACH STATEMENT")
-_NOTIFY = f"\nBEGIN\n  PERFORM pg_notify('{CHANNEL}', '');\n  RETURN NULL;\nEND\n"
-_SEARCH_PATH = "search_path=pg_catalog, pg_temp"
-_STYLES = {
-    Kind.RANGE: ("DateStyle=ISO", "TimeZone=UTC"),
-    Kind.RAW: (
-        "DateStyle=ISO",
-        "IntervalStyle=postgres",
-        "TimeZone=UTC",
-        "bytea_output=hex",
-        "extra_float_digits=1",
-    ),
-    Kind.FLOAT: ("extra_float_digits=1",),
-    Kind.BINARY: ("bytea_output=hex",),
-    Kind.DURATION: ("IntervalStyle=postgres",),
-}
-"""The settings that the text of a kind depends on, where it is written as a text."""
+# PostgreSQL alters no table of which foreign keys are still to be checked.
+_NO_PENDING = "SET CONSTRAINTS ALL IMMEDIATE", "SET CONSTRAINTS ALL DEFERRED"
 _AS_TEXTS = {Kind.DECIMAL, Kind.JSON, Kind.RANGE, Kind.RAW, Kind.HSTORE}
 
 
@@ -72,7 +60,30 @@ class PostgreSQL(Dialect):
         )
         self._qualified: dict[str, str] = {name: qualified for name, qualified, _, _ in rows}
         self._schemas: dict[str, str] = {name: schema for name, _, schema, _ in rows}
+        self._families = self._look_at_families(names)
         return Tables((name, column) for name, _, _, column in rows)
+
+    def _look_at_families(self, names: Sequence[str]) -> dict[str, _Family]:
+        """The tables that have partitions, or that others inherit from."""
+        rows = self.execute(
+            "WITH RECURSIVE family AS ("
+            "SELECT t.name, c.oid AS root, c.relkind AS kind, c.oid AS member "
+            "FROM unnest(%s::text[], %s::text[]) t(name, quoted) JOIN pg_class c "
+            "ON c.oid = to_regclass(t.quoted) AND (c.relkind = 'p' OR c.relhassubclass) "
+            "UNION ALL SELECT f.name, f.root, f.kind, i.inhrelid "
+            "FROM family f JOIN pg_inherits i ON i.inhparent = f.member) "
+            "SELECT f.name, f.kind = 'p', array_agg(format('%%I.%%I', n.nspname, m.relname)) "
+            "FILTER (WHERE m.relkind = 'r' AND m.oid <> f.root), EXISTS (SELECT FROM pg_trigger t "
+            "WHERE t.tgrelid = f.root AND t.tgname = %s) "
+            "FROM family f JOIN pg_class m ON m.oid = f.member "
+            "JOIN pg_namespace n ON n.oid = m.relnamespace GROUP BY f.name, f.root, f.kind",
+            [names, [self.quote(name) for name in names], _trigger_name("insert")],
+        )
+        families = (
+            (name, _Family(partitioned, parts or (), captured))
+            for name, partitioned, parts, captured in rows
+        )
+        return {name: family for name, family in families if family.partitioned or family.parts}
 
     def table(self, name: str) -> str:
         return self._qualified[name]
@@ -83,15 +94,44 @@ class PostgreSQL(Dialect):
         return self._schemas[Capture._meta.db_table]
 
     def wanted(self, plans: Sequence[Plan]) -> dict[Name, Thing]:
-        things: dict[Name, Thing] = {}
-        things |= self._function(f"{PREFIX}notify", _NOTIFY, [_SEARCH_PATH])
-        capture = Capture._meta.db_table
-        things |= self._trigger(capture, "notify", f"{PREFIX}notify", *_ON_NOTIFY)
+        things = self.shared()
         for plan in plans:
-            function = _function_name(plan.row.table)
-            things |= self._function(function, self._body(plan), _settings(plan))
-            for event, (bits, when) in _EVENTS.items():
-                things |= self._trigger(plan.row.table, event, function, bits, when)
+            things |= self.of_table(plan)
+        return things
+
+    def shared(self) -> dict[Name, Thing]:
+        """What belongs to no table."""
+        function = f"{PREFIX}notify"
+        things = self._function(function, plpgsql.NOTIFY, [plpgsql.SEARCH_PATH])
+        return things | self._trigger(self.capture_table, "notify", function, *_ON_NOTIFY)
+
+    def of_table(self, plan: Plan) -> dict[Name, Thing]:
+        """What captures one table."""
+        function = _function_name(plan.row.table)
+        family = self._families.get(plan.row.table)
+        partitioned = None if family is None else family.partitioned
+        body = plpgsql.body(self, plan, partitioned=partitioned)
+        things = self._function(function, body, plpgsql.settings(plan))
+        return things | self._on_table(plan, function, family)
+
+    def _on_table(self, plan: Plan, function: str, family: _Family | None) -> dict[Name, Thing]:
+        """The triggers of a table, and those of its family that PostgreSQL does not make itself.
+
+        What joined the family since the installation may have brought rows along.
+        """
+        events = _EVENTS if family is None or family.partitioned else _EVENTS | _OF_ONE
+        things: dict[Name, Thing] = {}
+        for event, (bits, when) in events.items():
+            things |= self._trigger(self.table(plan.row.table), event, function, bits, when)
+        if family is None:
+            return things
+        for part in family.parts:
+            for event, (bits, when) in (_OF_ONE if family.partitioned else events).items():
+                made = self._trigger(part, event, function, bits, when)
+                if family.captured and event in _OF_ONE:
+                    bring = self.existing(plan, "S", f"ONLY {part}")
+                    made = {n: Thing(t.text, (*t.create, bring)) for n, t in made.items()}
+                things |= made
         return things
 
     def found(self) -> dict[Name, str]:
@@ -101,10 +141,12 @@ class PostgreSQL(Dialect):
             "WHERE pronamespace = %s::regnamespace AND proname LIKE %s",
             [self.quote(self._schema), pattern],
         )
+        # What PostgreSQL made of a trigger on partitions counts as a part of it.
         triggers = self.execute(
             "SELECT format('%%I.%%I', n.nspname, c.relname), t.tgname, p.proname, "
-            "t.tgtype, t.tgenabled, t.tgqual IS NULL "
-            "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+            "t.tgtype, t.tgenabled, t.tgqual IS NULL FROM pg_trigger t "
+            "JOIN pg_class c ON c.oid = CASE t.tgparentid "
+            "  WHEN 0 THEN t.tgrelid ELSE pg_partition_root(t.tgrelid) END "
             "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_proc p ON p.oid = t.tgfoid "
             "WHERE NOT t.tgisinternal AND p.pronamespace = %s::regnamespace AND p.proname LIKE %s",
             [self.quote(self._schema), pattern],
@@ -113,10 +155,11 @@ class PostgreSQL(Dialect):
             Name("function", "", name): _function_text(body, definer, config)
             for name, body, definer, config in functions
         }
+        texts: dict[Name, set[str]] = {}
         for table, name, function, bits, enabled, always in triggers:
             text = _trigger_text(function, bits, _char(enabled), unconditional=always)
-            found[Name("trigger", table, name)] = text
-        return found
+            texts.setdefault(Name("trigger", table, name), set()).add(text)
+        return found | {name: ", ".join(sorted(each)) for name, each in texts.items()}
 
     def drop(self, name: Name) -> str:
         if name.kind == "trigger":
@@ -147,7 +190,9 @@ class PostgreSQL(Dialect):
                 return f"{sql}::text"
             case Kind.HSTORE:
                 return f"{sql}::json"
-            case Kind.ARRAY if column.base is not None and _innermost(column).kind in _AS_TEXTS:
+            case Kind.ARRAY if (
+                column.base is not None and plpgsql.innermost(column).kind in _AS_TEXTS
+            ):
                 return f"{sql}::text[]"
         return sql
 
@@ -156,35 +201,6 @@ class PostgreSQL(Dialect):
 
     def as_text(self, array: str) -> str:
         return f"{array}::text"
-
-    def _body(self, plan: Plan) -> str:
-        keys = [self.quote(column.column) for column in plan.row.key]
-        old, new = (", ".join(f"{row}.{key}" for key in keys) for row in ("OLD", "NEW"))
-        put = f"INSERT INTO {self.capture_table} (txid, op, layout, data)"
-        pass_by = f"\n  IF NOT ({self.only_if}) THEN\n    RETURN NULL;\n  END IF;"
-        return f"""
-BEGIN{pass_by if self.only_if else ""}
-  IF TG_OP = 'INSERT' THEN
-    {put} VALUES ({self._record("I", plan, self.row_data(plan, "NEW"))});
-  ELSIF TG_OP = 'UPDATE' THEN
-    IF ROW({old})::record *<> ROW({new})::record THEN
-      {put} VALUES ({self._record("D", plan, self.key_data(plan, "OLD"))});
-      {put} VALUES ({self._record("I", plan, self.row_data(plan, "NEW"))});
-    ELSE
-      {put} VALUES ({self._record("U", plan, self.row_data(plan, "NEW"))});
-    END IF;
-  ELSIF TG_OP = 'DELETE' THEN
-    {put} VALUES ({self._record("D", plan, self.key_data(plan, "OLD"))});
-  ELSE
-    {put} SELECT {self._record("D", plan, self.key_data(plan, "r"))}
-      FROM {self.table(plan.row.table)} r;
-  END IF;
-  RETURN NULL;
-END
-"""
-
-    def _record(self, op: str, plan: Plan, data: str) -> str:
-        return f"{self.transaction_name}, '{op}', {plan.number}, {data}"
 
     def _function_sql(self, name: str) -> str:
         return f"{self.quote(self._schema)}.{self.quote(name)}"
@@ -202,9 +218,9 @@ END
         return {Name("function", "", name): thing}
 
     def _trigger(
-        self, table: str, event: str, function: str, bits: int, when: str
+        self, at: str, event: str, function: str, bits: int, when: str
     ) -> dict[Name, Thing]:
-        name, at = f"{_FIRST}{PREFIX}{event}", self.table(table)
+        name = _trigger_name(event)
         quoted = self.quote(name)
         create = (
             f"CREATE OR REPLACE TRIGGER {quoted} {when.format(at)} "
@@ -212,33 +228,23 @@ END
         )
         enable = f"ALTER TABLE {at} ENABLE ALWAYS TRIGGER {quoted}"
         text = _trigger_text(function, bits, "A", unconditional=True)
-        return {Name("trigger", at, name): Thing(text, (create, enable))}
+        return {Name("trigger", at, name): Thing(text, (create, *_NO_PENDING, enable))}
 
 
-def _settings(plan: Plan) -> list[str]:
-    """What the function sets while it runs, so that the session's settings do not matter."""
-    needed = {
-        setting
-        for column in plan.row.columns
-        for kind in _texts_of(column)
-        for setting in _STYLES.get(kind, ())
-    }
-    return [_SEARCH_PATH, *sorted(needed)]
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """The tables `parts` that hold rows of a table: its partitions, or those that inherit from it.
+
+    `captured`: the table itself has its triggers.
+    """
+
+    partitioned: bool
+    parts: Sequence[str]
+    captured: bool
 
 
-def _texts_of(column: Column) -> Iterator[Kind]:
-    if column.kind is Kind.REFERENCE:
-        yield local_column(column).kind
-    elif column.kind is Kind.ARRAY:
-        yield _innermost(column).kind
-    elif column.kind in {Kind.RANGE, Kind.RAW}:
-        yield column.kind
-
-
-def _innermost(column: Column) -> Column:
-    while column.base is not None:
-        column = column.base
-    return column
+def _trigger_name(event: str) -> str:
+    return f"{_FIRST}{PREFIX}{event}"
 
 
 def _function_name(table: str) -> str:
