@@ -2,16 +2,17 @@
 
 A captured row takes its id while the row is locked, so it comes before whatever changes the row
 next. On PostgreSQL no lock is waited for while others are held: the application, which may take
-them in another order, must not get into a deadlock because of us.
+them in another order, must not get into a deadlock because of us. Rows that a policy hides from us
+are an error, not rows that are gone.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Q, QuerySet
 
 from sockstream.conf import Settings
@@ -21,8 +22,12 @@ from . import layouts
 from .dialects import Dialect, dialect_of
 from .layouts import Plan
 from .reading import Reader
+from .row_security import every_row, require, tables_of
 
 Key = Sequence[Any]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Copier(ABC):
@@ -32,17 +37,29 @@ class Copier(ABC):
         self.plan = plan
         self.using = using
         self.size = size
+        self._tables = tables_of(plan.row)
+
+    def require(self) -> None:
+        """Raises SockstreamError if not all rows can be read."""
+        require(self.using, self._tables)
 
     def parts(self) -> Iterator[int | None]:
-        """Capture all rows; yields how many after each commit, None while others lock a row."""
+        """Capture all rows; yields how many after each commit, None while others lock a row.
+
+        Raises SockstreamError if not all rows can be read.
+        """
         after: Key = ()
-        while keys := self._keys(after):
-            locked = self._capture(after, keys)
+        while keys := self._whole(self._keys, after):
+            locked = self._whole(self._capture, after, keys)
             after = keys[-1]
             yield len(keys)
             for key in locked:
-                while not self._capture_one(key):
+                while not self._whole(self._capture_one, key):
                     yield None
+
+    def _whole(self, read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with every_row(self.using, self._tables):
+            return read(*args, **kwargs)
 
     @abstractmethod
     def _keys(self, after: Key) -> list[Key]:
@@ -97,14 +114,13 @@ class ByReading(Copier):
     def _capture(self, after: Key, keys: list[Key]) -> list[Key]:
         chosen = Q(pk__in=[pk for (pk,) in keys])
         rows = self._rows.filter(chosen).order_by("pk")
-        with transaction.atomic(using=self.using):
-            if connections[self.using].features.has_select_for_update:
-                list(rows.select_for_update().values_list("pk"))
-            else:
-                # The lock of a database that locks as a whole comes with the first write.
-                Capture.objects.using(self.using).filter(id=0).update(op="S")
-            reader = Reader(self.plan.row.model, self.using)
-            reader.put(("S", data) for data in reader.rows(chosen).values())
+        if connections[self.using].features.has_select_for_update:
+            list(rows.select_for_update().values_list("pk"))
+        else:
+            # The lock of a database that locks as a whole comes with the first write.
+            Capture.objects.using(self.using).filter(id=0).update(op="S")
+        reader = Reader(self.plan.row.model, self.using)
+        reader.put(("S", data) for data in reader.rows(chosen).values())
         return []
 
     @property

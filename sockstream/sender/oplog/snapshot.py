@@ -77,8 +77,10 @@ class Snapshot:
 
         None means that it waits for the transactions of others, and looks when called again.
         `new_epoch`: the stream begins anew with it. Raises SockstreamError if another one is being
-        taken or, for a new epoch, oplog_send runs.
+        taken, if not all rows can be read or, for a new epoch, oplog_send runs.
         """
+        for copier in self._copiers:
+            copier.require()
         with lease(self._using, SNAPSHOT):
             with lease(self._using, SENDING) if new_epoch else nullcontext():
                 self._begin(new_epoch=new_epoch)
