@@ -8,6 +8,7 @@ from sockstream.conf import Settings
 from sockstream.exceptions import SockstreamError
 
 from . import store
+from .floor import Floor
 from .sequencer import Sequencer
 from .wake import waker
 
@@ -26,7 +27,8 @@ class Intake:
         self.error: SockstreamError | None = None
         self.stepped = False
         self._using = using
-        self._sequencer = Sequencer(using, settings)
+        floor = Floor(using)
+        self._sequencer = Sequencer(using, settings, floor)
         self._waker = waker(using, settings.POLL)
         self._steps: Iterator[int] | None = None
         # What was there before the waker was, it need not tell.

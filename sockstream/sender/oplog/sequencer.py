@@ -36,6 +36,7 @@ from sockstream.wire import records
 from sockstream.wire.errors import WireError
 
 from . import store
+from .floor import Floor
 
 MARKS = {
     BEGIN: records.BEGIN,
@@ -68,13 +69,14 @@ class _Layout:
 class Sequencer:
     """Moves captured rows of one database into its oplog. One at a time per database."""
 
-    def __init__(self, using: str, settings: Settings) -> None:
+    def __init__(self, using: str, settings: Settings, floor: Floor | None = None) -> None:
         self.using = using
         self.settings = settings
         self._connection = connections[using]
         self._table = self._connection.ops.quote_name(Capture._meta.db_table)
         self._layouts: dict[int, _Layout] = {}
         self._resolver = Resolver(using)
+        self._floor = floor or Floor(using)
 
     def steps(self) -> Iterator[int]:
         """Number what is visible, pass by pass; yields the number of records after each commit.
@@ -92,11 +94,14 @@ class Sequencer:
                 parts, end, more = self._look()
                 yield from self._number(before, parts, end, each_part, cut=more)
             else:
+                self._floor.before_pass()
                 with self._snapshot():
                     before = self._before(nullcontext)
                     parts, end, more = self._look()
                     cut = more and self._connection.vendor != "postgresql"
                     count = sum(self._number(before, parts, end, nullcontext, cut=cut))
+                if self._connection.vendor == "postgresql":
+                    self._floor.after_pass(end, more=more)
                 yield count
 
     def _before(self, each_part: Callable[[], AbstractContextManager[object]]) -> store.Head:
@@ -162,8 +167,8 @@ class Sequencer:
         most_rows = min(_FEW, most.BATCH_RECORDS, self._most())
         few = self._execute(
             "SELECT id, op, layout, CASE WHEN length(data) <= %s THEN data END "
-            f"FROM {self._table} ORDER BY id LIMIT %s",
-            [most.BATCH_BYTES // most_rows, most_rows + 1],
+            f"FROM {self._table} WHERE id > %s ORDER BY id LIMIT %s",
+            [most.BATCH_BYTES // most_rows, self._floor.id, most_rows + 1],
         )
         if len(few) <= most_rows and all(row[3] is not None for row in few):
             return ([few], few[-1][0], False) if few else ([], 0, False)
@@ -173,7 +178,8 @@ class Sequencer:
     def _end(self) -> tuple[int, bool]:
         """The id that the pass goes up to, and if that is a cut."""
         cut = self._scalar(
-            f"SELECT id FROM {self._table} ORDER BY id LIMIT 1 OFFSET %s", [self._most() - 1]
+            f"SELECT id FROM {self._table} WHERE id > %s ORDER BY id LIMIT 1 OFFSET %s",
+            [self._floor.id, self._most() - 1],
         )
         if cut is None:
             return self._scalar(f"SELECT max(id) FROM {self._table}", []), False
@@ -194,14 +200,14 @@ class Sequencer:
             f"LATERAL (SELECT max(id + 0) AS last FROM {self._table} "
             "WHERE txid = seen.txid) ends"
         )
-        seen = 0
+        seen = self._floor.id
         while (further := self._scalar(sql, [seen, cut])) is not None and further > cut:
             seen, cut = cut, further
         return cut
 
     def _parts(self, end: int) -> Iterator[list[_Captured]]:
         """The captured rows up to `end`, a batch at a time."""
-        last = 0
+        last = self._floor.id
         while last < end:
             first, last = last, self._end_of_part(last, end)
             yield self._execute(
@@ -278,7 +284,8 @@ class Sequencer:
             marks = ",".join(["%s"] * len(ids))
             self._execute(f"DELETE FROM {self._table} WHERE id IN ({marks})", ids)
         else:
-            self._execute(f"DELETE FROM {self._table} WHERE id <= %s", [ids[-1]])
+            sql = f"DELETE FROM {self._table} WHERE id > %s AND id <= %s"
+            self._execute(sql, [self._floor.id, ids[-1]])
 
     def _scalar(self, sql: str, params: list[Any]) -> Any:
         rows = self._execute(sql, params)

@@ -14,28 +14,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 
-from django.db import connections, transaction
+from django.db import transaction
 
 from sockstream.conf import Settings
 from sockstream.exceptions import ConfigError
 from sockstream.rows import writing_order
 from sockstream.sender.capture import marks
 from sockstream.sender.capture.copying import Copier, copiers
-from sockstream.sender.models import Capture
 
 from . import store
 from .lease import SENDING, SNAPSHOT, lease
+from .writers import writers
 
 _LOOK = 0.05
 _SAY_AFTER = 5.0
-# A prepared transaction has no process.
-_WRITERS = (
-    "SELECT l.virtualtransaction, coalesce('pid ' || l.pid, 'a prepared one (pg_prepared_xacts)') "
-    "FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
-    "WHERE d.datname = current_database() AND l.relation = %s::regclass "
-    "AND l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted "
-    "AND l.pid IS DISTINCT FROM pg_backend_pid() ORDER BY l.pid"
-)
 
 
 class Snapshot:
@@ -109,12 +101,14 @@ class Snapshot:
 
     def _bring(self, copier: Copier) -> Iterator[int | None]:
         self._mark(marks.LOAD, [copier])
-        before = self._writers()
+        # What one of them has captured stands before the mark, and would be left out, though the
+        # rows that follow do not have it yet.
+        before = writers(self._using)
         while before:
             self._waits_for = f"transactions that wrote before: {', '.join(before.values())}"
             yield None
             # Whoever began meanwhile is not waited for.
-            now = self._writers()
+            now = writers(self._using)
             before = {name: now[name] for name in before if name in now}
         self._waits_for = f"a transaction that locks a row of {copier.plan.row.label}"
         count = 0
@@ -126,19 +120,3 @@ class Snapshot:
     def _mark(self, op: str, of: Sequence[Copier]) -> None:
         with transaction.atomic(using=self._using):
             marks.put(self._using, op, [copier.plan.number for copier in of])
-
-    def _writers(self) -> dict[str, str]:
-        """On PostgreSQL, the transactions of others that may have captured: virtual ids and words.
-
-        It gives an id before the commit: what one of them has captured stands before a mark that
-        was put before this is asked, and would be left out, though the rows that follow do not
-        have it yet. An INSERT locks the capture table before it takes an id, and the lock is let go
-        when everybody sees what the transaction wrote, or nobody ever will. So no other transaction
-        can have such a row. A virtual id is never given again, and PREPARE TRANSACTION keeps it.
-        """
-        connection = connections[self._using]
-        if connection.vendor != "postgresql":
-            return {}
-        with connection.cursor() as cursor:
-            cursor.execute(_WRITERS, [connection.ops.quote_name(Capture._meta.db_table)])
-            return dict(cursor.fetchall())
