@@ -29,7 +29,7 @@ class Intake:
         self._using = using
         floor = Floor(using)
         self._sequencer = Sequencer(using, settings, floor)
-        self._waker = waker(using, settings.POLL)
+        self._waker = waker(using, settings.POLL, floor)
         self._steps: Iterator[int] | None = None
         # What was there before the waker was, it need not tell.
         self._woken = True

@@ -10,19 +10,25 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Set
 from pathlib import Path
 from typing import Any, Protocol
 
 from django.db import connections
 
-from sockstream.sender.capture.dialects.plpgsql import CHANNEL
+from sockstream.sender.capture.dialects.plpgsql import CHANNEL, SLEEPS
 from sockstream.sender.models import Capture
+
+from .floor import Floor
+from .writers import writers
 
 logger = logging.getLogger("sockstream.sender")
 
 _LOOK = 0.2
 _LOOK_WHERE_NOTIFIED = 1.0
 _UNTOLD = 3
+# Between two looks, while we are awake: longer than the second one, we need not be.
+_EARLY, _LATE = 0.001, 0.004
 _SOON = 0.0002
 
 
@@ -98,36 +104,87 @@ def _watch(database: Path) -> Any:
 
 
 class Notified:
-    """PostgreSQL: LISTEN; now and then it looks, in case nobody is told anything.
+    """PostgreSQL: LISTEN, while we sleep. Now and then it looks, in case nobody is told anything.
 
-    Through a pooler that hands out connections by transaction, LISTEN succeeds and nothing comes.
+    Transactions that notify commit one after another. So, while commits come faster than they are
+    numbered, they are not to, and we look for them ourselves. After a few looks for nothing we
+    share the lock `SLEEPS`: from then on each statement that captures something notifies. Whoever
+    wrote before that and has not committed yet does not: until they are over, we go on looking.
+
+    Nothing depends on when the lock is let go: a commit that notifies nobody only takes longer.
+    Behind a pooler the lock may outlive us. One that hands out connections by transaction takes a
+    LISTEN and tells nothing: there we are never told, and so look once a second.
     """
 
-    interval: float | None = _LOOK_WHERE_NOTIFIED
-
-    def __init__(self, using: str) -> None:
+    def __init__(self, using: str, floor: Floor) -> None:
         self._using = using
+        self._floor = floor
         self._connection = connections[using]
-        with self._connection.cursor() as cursor:
-            cursor.execute(f"LISTEN {CHANNEL}")
+        self._execute(f"LISTEN {CHANNEL}")
         self._raw: Any = self._connection.connection
+        self._asleep = False
+        self._silent: Set[str] = frozenset()
+        self._woke = False
         self._look_at = 0.0
         self._untold = 0
+        self.interval: float | None = _LATE
+        self._told()  # what was there before is looked for anyway
 
     def fileno(self) -> int | None:
         return int(self._raw.fileno())
 
     def woken(self) -> bool:
+        at_once, self._woke = self._woke, False
+        now = time.monotonic()
         if self._told():
             self._untold = 0
-            return True
-        if time.monotonic() < self._look_at:
-            return False
-        first, self._look_at = not self._look_at, time.monotonic() + _LOOK_WHERE_NOTIFIED
-        found = Capture.objects.using(self._using).exists()
-        if found and not first:
+            if at_once and self._asleep:
+                self._wake_up()  # it came while the last one was numbered
+            self._woke = True
+        elif now >= self._look_at:
+            first = not self._look_at
+            self._woke = self._look() or first
+            self._look_at = now + (self.interval or 0.0)
+        return self._woke
+
+    def _look(self) -> bool:
+        """Whether something is captured; says when to look again."""
+        if self._asleep and not self._silent:
+            return self._look_unasked()
+        if self._asleep:
+            self._silent &= writers(self._using).keys()
+        elif (self.interval or 0.0) >= _LATE:
+            self._fall_asleep()
+        # What those have left who are silent and over is seen from here on.
+        found = self._exists(self._floor.id)
+        if self._asleep and not self._silent:
+            self.interval = _LOOK_WHERE_NOTIFIED
+        elif found:
+            self.interval = _EARLY
+        else:
+            self.interval = min(2 * (self.interval or 0.0), _LOOK if self._asleep else _LATE)
+        return found
+
+    def _look_unasked(self) -> bool:
+        """The same where nothing should be there: we would have been told."""
+        found = self._exists(0)
+        if found:
+            self._floor.reset()
             self._count_untold()
-        return found or first
+        return found
+
+    def _exists(self, above: int) -> bool:
+        return Capture.objects.using(self._using).filter(id__gt=above).exists()
+
+    def _fall_asleep(self) -> None:
+        # In this order: whoever writes after the first notifies, the second names all others.
+        self._asleep = self._ask(f"SELECT pg_try_advisory_lock_shared({SLEEPS})")
+        self._silent = writers(self._using).keys() if self._asleep else frozenset()
+
+    def _wake_up(self) -> None:
+        self._ask(f"SELECT pg_advisory_unlock_shared({SLEEPS})")
+        self._asleep, self._silent = False, frozenset()
+        self.interval, self._look_at = _EARLY, time.monotonic() + _EARLY
 
     def _told(self) -> bool:
         notifies = self._raw.notifies
@@ -149,8 +206,18 @@ class Notified:
             )
 
     def close(self) -> None:
+        if self._asleep:
+            self._wake_up()
+        self._execute(f"UNLISTEN {CHANNEL}")
+
+    def _ask(self, sql: str) -> bool:
         with self._connection.cursor() as cursor:
-            cursor.execute(f"UNLISTEN {CHANNEL}")
+            cursor.execute(sql)
+            return bool(cursor.fetchone()[0])
+
+    def _execute(self, sql: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql)
 
 
 class Looking:
@@ -171,12 +238,12 @@ class Looking:
         pass
 
 
-def waker(using: str, interval: float) -> Waker:
+def waker(using: str, interval: float, floor: Floor) -> Waker:
     """The best way for this database; `interval` in seconds is for SQLite."""
     connection = connections[using]
     connection.ensure_connection()
     if connection.vendor == "sqlite":
         return DataVersion(using, interval)
     if connection.vendor == "postgresql" and hasattr(connection.connection, "notifies"):
-        return Notified(using)
+        return Notified(using, floor)
     return Looking(using)

@@ -16,7 +16,7 @@ from django.db import connections, transaction
 from django.test import override_settings
 
 from sockstream.sender import capture
-from sockstream.sender.capture.dialects.plpgsql import CHANNEL
+from sockstream.sender.capture.dialects.plpgsql import CHANNEL, SLEEPS
 from tests.integration.capture.replay import Record, State, replayed, take, truth
 from tests.zoo.models import Author, Counter, Essay, Person, Pizza, Slot, Topping
 
@@ -106,13 +106,20 @@ def test_a_transaction_has_one_name(site: str) -> None:
     assert names[4] != names[0]
 
 
-def test_a_statement_notifies_once_at_its_commit(site: str, other: psycopg.Connection[Any]) -> None:
+def test_a_statement_notifies_once_at_its_commit_while_a_sender_sleeps(
+    site: str, other: psycopg.Connection[Any]
+) -> None:
     other.execute(f"LISTEN {CHANNEL}")
+    Slot.objects.using(site).create()
+    assert list(other.notifies(timeout=0.05)) == []
+    other.execute(f"SELECT pg_advisory_lock_shared({SLEEPS})")
     with transaction.atomic(using=site):
         Slot.objects.using(site).bulk_create(Slot(position=number) for number in range(50))
         assert list(other.notifies(timeout=0.05)) == []
     [notice] = other.notifies(timeout=5, stop_after=1)
     assert notice.payload == ""
+    other.execute(f"SELECT pg_advisory_unlock_shared({SLEEPS})")
+    Slot.objects.using(site).create()
     assert list(other.notifies(timeout=0.05)) == []
 
 

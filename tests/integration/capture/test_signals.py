@@ -17,7 +17,7 @@ from sockstream.exceptions import SockstreamError
 from sockstream.rows import captured_models
 from sockstream.sender import capture
 from sockstream.sender.capture import signals
-from sockstream.sender.capture.dialects.plpgsql import CHANNEL
+from sockstream.sender.capture.dialects.plpgsql import CHANNEL, SLEEPS
 from tests.integration.capture.replay import replayed, take, truth
 from tests.integration.pair import ways
 from tests.integration.pair.values import a_few_of_each, odd_values, odd_values_of_postgresql
@@ -234,6 +234,7 @@ def test_postgresql_names_the_transaction_and_notifies(site: str) -> None:
     with closing(connections[site].copy()) as other:
         other.ensure_connection()
         other.connection.execute(f"LISTEN {CHANNEL}")
+        other.connection.execute(f"SELECT pg_advisory_lock_shared({SLEEPS})")
         with transaction.atomic(using=site):
             Slot(position=1).save(using=site)
             Slot(position=2).save(using=site)

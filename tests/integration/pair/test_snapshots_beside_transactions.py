@@ -181,7 +181,7 @@ def test_who_writes_after_the_mark_is_not_waited_for(pair: Pair, late: Any) -> N
 
 @ON_POSTGRESQL
 def test_a_transaction_that_is_prepared_meanwhile_is_waited_for(pair: Pair, late: Any) -> None:
-    """Triggers forbid it by their NOTIFY, signals do not: so it only locks what a capture does."""
+    """While a sender sleeps, a NOTIFY forbids it: so it only locks what a capture does."""
     late.cursor().execute("DELETE FROM sockstream_sender_capture WHERE id = 0")
     steps = of_halls(pair)
     assert [next(steps), next(steps)] == [0, None]

@@ -20,6 +20,9 @@ from .base import Dialect
 CHANNEL = "sockstream_capture"
 """Where a NOTIFY tells of every statement that captured something; its payload is empty."""
 
+SLEEPS = 0x736F636D
+"""The advisory lock that a sender shares with others while it sleeps: see oplog/wake.py."""
+
 SEARCH_PATH = "search_path=pg_catalog, pg_temp"
 # A reference that a policy hides is looked up once more by the sequencer. With `off`, as in a
 # restore, PostgreSQL would refuse the application's write.
@@ -38,7 +41,15 @@ _STYLES = {
     Kind.DURATION: ("IntervalStyle=postgres",),
 }
 """The settings that the text of a kind depends on, where it is written as a text."""
-NOTIFY = f"\nBEGIN\n  PERFORM pg_notify('{CHANNEL}', '');\n  RETURN NULL;\nEND\n"
+# A commit that notifies takes a lock of the whole server, so it does only if somebody sleeps.
+NOTIFY = f"""
+BEGIN
+  IF NOT (pg_try_advisory_lock({SLEEPS}) AND pg_advisory_unlock({SLEEPS})) THEN
+    PERFORM pg_notify('{CHANNEL}', '');
+  END IF;
+  RETURN NULL;
+END
+"""
 
 
 def body(dialect: Dialect, plan: Plan, *, partitioned: bool | None) -> str:
