@@ -31,6 +31,7 @@ CODES: dict[str, Class] = {
     "bad-record": Class.BUG,
     "decompress-limit": Class.BUG,
     "digest-mismatch": Class.PERSON,
+    "oplog-version": Class.PERSON,
     "record-too-large": Class.PERSON,
     # The link.
     "silence": Class.RECONNECT,
