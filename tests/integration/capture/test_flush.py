@@ -15,7 +15,7 @@ from sockstream.conf import Settings, settings
 from sockstream.sender import capture
 from sockstream.sender.capture import flushing, installing
 from sockstream.sender.capture.dialects import dialect_of
-from sockstream.sender.models import Batch, CaptureLayout
+from sockstream.sender.models import Batch, CaptureLayout, Installed
 from sockstream.sender.oplog.sequencer import Sequencer
 from tests.databases import empty
 
@@ -32,7 +32,8 @@ def site(site: str) -> Iterator[str]:
 def flush(site: str) -> None:
     """As the command does it, whose SQL for SQLite stumbles over names of tables of ours."""
     empty(connections[site])
-    CaptureLayout.objects.using(site).all().delete()
+    for model in (CaptureLayout, Installed):
+        model._base_manager.using(site).all().delete()
     emit_post_migrate_signal(verbosity=0, interactive=False, db=site)
 
 
