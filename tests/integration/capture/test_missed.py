@@ -120,7 +120,7 @@ def test_what_another_hand_disabled_on_postgresql(databases: Databases) -> None:
 
 
 @contextmanager
-def _writes_between(using: str, written: list[Slot]) -> Iterator[None]:
+def _writes_between(using: str, written: list[Author]) -> Iterator[None]:
     """A second connection writes after every statement that this one makes, where it may."""
     connection = connections[using]
     other = connection.copy()
@@ -145,14 +145,14 @@ def _writes_between(using: str, written: list[Slot]) -> Iterator[None]:
         other.close()
 
 
-def _insert(other: BaseDatabaseWrapper, written: list[Slot]) -> None:
-    slot = Slot(name=f"number {len(written)}")
-    key = slot.id if other.features.has_native_uuid_field else slot.id.hex
-    sql = "INSERT INTO zoo_slot (id, name) VALUES (%s, %s)"
-    if "zoo_slot" in other.introspection.table_names():
+def _insert(other: BaseDatabaseWrapper, written: list[Author]) -> None:
+    author = Author(name=f"number {len(written)}")
+    key = author.id if other.features.has_native_uuid_field else author.id.hex
+    sql = "INSERT INTO zoo_author (id, name) VALUES (%s, %s)"
+    if "zoo_author" in other.introspection.table_names():
         with other.cursor() as cursor:
-            cursor.execute(sql, [key, slot.name])
-        written.append(slot)
+            cursor.execute(sql, [key, author.name])
+        written.append(author)
 
 
 def _token() -> str:
@@ -178,28 +178,30 @@ def _altered(model: str, length: int) -> AlterField:
 def test_others_write_while_the_schema_changes_step_by_step(site: str, order: int) -> None:
     """`atomic = False`: each statement is a transaction, and no write between two goes by."""
     connection = connections[site]
-    Slot.objects.using(site).create(name="before")
+    Author.objects.using(site).create(name="before")
     before = take_all(site)
-    written: list[Slot] = []
+    written: list[Author] = []
     adding = [
-        AddField("slot", "extra", models.IntegerField(null=True)),
-        AddField("slot", "token", models.CharField(max_length=40, null=True, default=_token)),
-        AddField("slot", "later", models.IntegerField(null=True, default=7, db_index=True)),
+        AddField("author", "extra", models.IntegerField(null=True)),
+        AddField("author", "token", models.CharField(max_length=40, null=True, default=_token)),
+        AddField("author", "later", models.IntegerField(null=True, default=7, db_index=True)),
     ]
     random.Random(order).shuffle(adding)
-    position = models.IntegerField(unique=True, null=True)
-    changes = [*adding, _altered("slot", 51), _altered("slot", 50)]
-    changes += [RemoveField("slot", each.name) for each in adding]
-    changes += [RemoveField("slot", "position"), AddField("slot", "position", position)]
+    mentor: models.ForeignKey[Any, Any] = models.ForeignKey(
+        "zoo.author", models.SET_NULL, null=True, related_name="pupils"
+    )
+    changes = [*adding, _altered("author", 51), _altered("author", 50)]
+    changes += [RemoveField("author", each.name) for each in adding]
+    changes += [RemoveField("author", "mentor"), AddField("author", "mentor", mentor)]
     with _writes_between(site, written), connection.schema_editor(atomic=False) as editor:
         _apply(editor, *changes)
     assert len(written) > 5
     assert capture.lost(site) == []
     capture.install(site)
-    due = Due.objects.using(site).filter(model="zoo.slot").exists()
+    due = Due.objects.using(site).filter(model="zoo.author").exists()
     last = {record.key: record for record in [*before, *take_all(site)]}
-    state, expected = replayed(last.values()), truth(site, [Slot])
-    nothing = {"position": None}  # as records have it that were captured without the column
+    state, expected = replayed(last.values()), truth(site, [Author])
+    nothing = {"mentor": None}  # as records have it that were captured without the column
     assert {key: nothing | state[key] for key in expected} == expected
     # What SQLite's new table lacks, the snapshot takes away at central.
     assert due == (connection.vendor == "sqlite")
