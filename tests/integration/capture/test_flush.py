@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.core.management.sql import emit_post_migrate_signal
 from django.db import connections
 from django.test import override_settings
@@ -15,7 +16,7 @@ from sockstream.conf import Settings, settings
 from sockstream.sender import capture
 from sockstream.sender.capture import flushing, installing
 from sockstream.sender.capture.dialects import dialect_of
-from sockstream.sender.models import Batch, CaptureLayout, Installed
+from sockstream.sender.models import Batch, Capture, CaptureLayout, Installed
 from sockstream.sender.oplog.sequencer import Sequencer
 from tests.databases import empty
 
@@ -81,3 +82,11 @@ def test_a_flush_of_another_process_installs(site: str) -> None:
     flush(site)
     assert capture.drift(site) == []
     assert is_captured(site)
+
+
+@pytest.mark.parametrize("site", ["site_pg"], indirect=True)
+def test_tables_that_flush_truncates_leave_nothing_to_number(site: str) -> None:
+    """The stream begins anew, with layouts that may be others."""
+    Tag.objects.using(site).create(name="before it")
+    call_command("flush", database=site, verbosity=0, interactive=False, reset_sequences=False)
+    assert not Capture.objects.using(site).exists()

@@ -9,12 +9,10 @@ from itertools import product
 from typing import Any
 
 import pytest
-from django.core.management import call_command
 from django.db import transaction
 
 from sockstream.conf import Settings
 from sockstream.conf import settings as ours
-from sockstream.sender.models import Capture
 from sockstream.sender.oplog.snapshot import Snapshot
 from tests.conftest import PAIRS
 from tests.databases import Pair
@@ -161,11 +159,3 @@ def test_a_snapshot_later(pair: Pair, other: Any) -> None:
     transfer(pair)
     assert Seat.objects.using(pair.central).count() == 3
     assert is_equal(pair)
-
-
-def test_flush_leaves_nothing_to_number(pair: Pair) -> None:
-    """The stream begins anew, with layouts that may be others."""
-    seats(pair, "old")
-    transfer(pair)
-    call_command("flush", database=pair.site, verbosity=0, interactive=False, reset_sequences=False)
-    assert not Capture.objects.using(pair.site).exists()
