@@ -206,10 +206,10 @@ class Service:
                 f"Run manage.py oplog_capture install --database {self.using}; "
                 "a snapshot of what was missed follows by itself",
             )
+            store.note_error(self.using, drift)
             if self._drift is None:
                 self._report.trouble(drift)
             self._drift = drift
-            store.note_error(self.using, drift)
             return
         if self._drift is not None:
             self._drift = None

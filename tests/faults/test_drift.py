@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.core.management import call_command
 from django.db import connections
@@ -36,7 +38,15 @@ def by_another_tool(alias: str) -> None:
     connection.close()
 
 
+@pytest.fixture
+def restored(pair: Pair) -> Iterator[None]:
+    yield
+    call_command("oplog_capture", "install", database=pair.site, verbosity=0)
+    Due.objects.using(pair.site).all().delete()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize(
     "pair",
     [PAIRS["sqlite-sqlite"], PAIRS["pg-pg"]],
