@@ -48,12 +48,12 @@ def install(using: str, *, away: Collection[Name] = ()) -> list[str]:
     return missed.in_words(reasons)
 
 
-def refresh(using: str) -> None:
-    """Install after a change of the schema, which must not fail because of us: if the database
-    refuses, `lost` finds what is missing.
+def refresh(using: str, *, away: Collection[Name] = ()) -> None:
+    """Install after a change of the schema, which must not fail because of us: if that cannot be
+    done, the log says why, and `lost` finds what is missing.
     """
     try:
-        install(using)
+        install(using, away=away)
     except SockstreamError as error:
         logger.error("%s", error)
 

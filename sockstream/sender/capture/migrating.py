@@ -86,7 +86,7 @@ class Watch:
             result = execute()
             if table and not (outer and _is_made_anew(connection, table)):
                 away = [name for name in away if _is_there(connection, name)]
-            installing.install(using, away=away)
+            installing.refresh(using, away=away)
         return result
 
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, connections, models
+from django.db import connections, models
 from django.db.models import ExpressionWrapper, F
 from django.test import override_settings
 from hypothesis import Phase, given, settings
@@ -435,68 +435,3 @@ def test_what_a_database_would_read_as_something_else_is_named(parking: Line) ->
     errors = Parked.objects.using(parking.pair.central).order_by("seq").values_list("error")
     for column, (error,) in zip(odd, errors, strict=True):
         assert f"'{column}'" in error
-
-
-# Whatever SQLite holds.
-
-FROM_SQLITE = ["sqlite-sqlite", "sqlite-pg", "sqlite-maria"]
-COLUMNS = sorted(
-    field.attname for field in Everything._meta.concrete_fields if not field.primary_key
-)
-TELLING = ["", "abc", "12", "-0", "1e3", "NaN", "Infinity", "inf", "0x1F", "t", "2024-02-30"]
-TELLING += ["2024-02-29", "2024-02-29 10:00", "2024-02-29T10:00:00+05:45", "0000-00-00 00:00:00"]
-TELLING += [
-    "10:15",
-    "25:00:00",
-    "1 day",
-    "{}",
-    "null",
-    "[1, NaN]",
-    "00112233445566778899aabbccddeeff",
-]
-TELLING += ["9" * 25, "0.12345678901234567890", "::1", "10.0.0.1/8", "a\nb", "é" * 300]
-ANYTHING = st.one_of(
-    st.sampled_from(TELLING),
-    st.text(max_size=40).filter(lambda text: max(text, default="") < "\ud800" or text.isascii()),
-    st.binary(max_size=20),
-    st.integers(-(2**63), 2**63 - 1),
-    st.floats(allow_nan=False),
-    st.sampled_from([0, 1, 2, -1, 1.0, 1.5, 2.0**63, 253402300800]),
-)
-
-
-def seen(using: str, key: uuid.UUID, column: str) -> Any:
-    """What Django makes of a value; an error if it cannot read it."""
-    try:
-        return Everything.objects.using(using).values_list(column, flat=True).get(pk=key)
-    except (ValueError, TypeError, ArithmeticError, DatabaseError) as error:
-        return type(error)
-
-
-@pytest.mark.parametrize(
-    "pair", [ALL[name] for name in FROM_SQLITE], ids=FROM_SQLITE, indirect=True
-)
-def test_whatever_sqlite_holds_is_read_alike_or_named(parking: Line) -> None:
-    pair = parking.pair
-
-    @settings(max_examples=60, deadline=None, phases=[Phase.generate], database=None)
-    @given(st.lists(st.tuples(st.sampled_from(COLUMNS), ANYTHING), min_size=1, max_size=8))
-    def arrive(values: list[tuple[str, Any]]) -> None:
-        keys = [uuid.uuid4() for _ in values]
-        for key, (column, value) in zip(keys, values, strict=True):
-            with connections[pair.site].cursor() as cursor:
-                cursor.execute("PRAGMA ignore_check_constraints = ON")
-                cursor.execute(
-                    f'INSERT INTO zoo_everything (id, "{column}") VALUES (%s, %s)', [key.hex, value]
-                )
-        parking.bring()
-        for key, (column, value) in zip(keys, values, strict=True):
-            told = Parked.objects.using(pair.central).filter(error__contains=str(key)).first()
-            if told is not None:
-                assert column in told.error, (column, value, told.error)
-                continue
-            found = seen(pair.central, key, column)
-            expected = seen(pair.site, key, column)
-            assert found == expected or isinstance(expected, type), (column, value, found, expected)
-
-    arrive()
