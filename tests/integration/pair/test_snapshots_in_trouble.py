@@ -165,6 +165,6 @@ def test_what_ended_one_too_early_is_told(site: str, monkeypatch: pytest.MonkeyP
     number(site)
     state, error = told(site)
     assert state == "unfinished"
-    assert "(the disk said no). Run manage.py oplog_snapshot again." in error
+    assert "(the disk said no). oplog_send takes it anew" in error
     assert Snapshot(site, ONE_BY_ONE, ["polls.tag"]).take() == 5
     assert told(site) == ("", "")
