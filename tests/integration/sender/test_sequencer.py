@@ -192,7 +192,10 @@ def test_postgresql_never_cuts_a_transaction(
 
 
 @pytest.mark.parametrize("analyzed", [False, True])
-def test_a_pass_reads_little_of_a_large_backlog(analyzed: bool, postgresql: str) -> None:
+def test_a_pass_reads_little_of_a_large_backlog(
+    analyzed: bool, postgresql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sockstream.sender.oplog.sequencer._PASS_RECORDS", 10_000)
     rows = 100_000
     with connections[postgresql].cursor() as cursor:
         if analyzed:  # when there were few large transactions
