@@ -54,7 +54,7 @@ OPS = {
     "S": records.SAVE,
     **MARKS,
 }
-_PASS_RECORDS = 100_000
+_PASS_RECORDS = 10_000
 _FEW = 20
 # Bytes that a statement has around a batch, its header among them.
 _AROUND = 16_384

@@ -34,7 +34,7 @@ from tests.integration.pair.memory import Central, Connection
 
 IDS = ["sqlite-sqlite", "pg-pg"]
 FEW, MANY = 4, 12
-MOST_BYTES = 9 << 20
+MOST_BYTES = 8 << 20
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
