@@ -67,6 +67,7 @@ class Service:
         self._too_large = False
         self._drift: SockstreamError | None = None
         self._due = DueSnapshots(using, settings, report.say)
+        self._blocked: SockstreamError | None = None
         self._drained_by: float | None = None
 
     def run(self) -> None:
@@ -218,17 +219,24 @@ class Service:
         self._catch_up(self._due.look)
 
     def _catch_up(self, work: Callable[[], bool | None]) -> bool:
-        """Go on with a snapshot that is due, and say what stands in its way."""
+        """Go on with a snapshot that is due, and say once what stands in its way."""
         try:
-            return bool(work())
+            worked = bool(work())
         except SockstreamError as error:
-            self._report.trouble(error)
+            if self._blocked is None or str(error) != str(self._blocked):
+                store.note_error(self.using, error)
+                self._report.trouble(error)
+            self._blocked = error
             return False
+        if worked and self._blocked is not None:
+            self._blocked = None
+            store.note_error(self.using, self._standing)
+        return worked
 
     @property
     def _standing(self) -> SockstreamError | None:
         """What stands in the way whether there is a road or not."""
-        return self._intake.error or self._drift
+        return self._intake.error or self._drift or self._blocked
 
     def _look_at_size(self) -> None:
         error = store.too_large(self.using, self.settings.OPLOG_MAX_BYTES)

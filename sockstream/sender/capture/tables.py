@@ -31,7 +31,8 @@ class Tables:
         }
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tables) and self._columns == other._columns
+        mine = self._columns, self._types
+        return isinstance(other, Tables) and mine == (other._columns, other._types)
 
     __hash__ = None  # type: ignore[assignment]
 

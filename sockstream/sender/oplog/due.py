@@ -46,6 +46,7 @@ class DueSnapshots:
 
         Raises SockstreamError; the snapshot is begun anew by a later `look`.
         """
+        self.waits = False
         if self._steps is None:
             return False
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.sql import emit_post_migrate_signal
-from django.db import connections
+from django.db import connections, transaction
 from django.test import override_settings
 
 from polls.models import Tag
@@ -90,3 +90,15 @@ def test_tables_that_flush_truncates_leave_nothing_to_number(site: str) -> None:
     Tag.objects.using(site).create(name="before it")
     call_command("flush", database=site, verbosity=0, interactive=False, reset_sequences=False)
     assert not Capture.objects.using(site).exists()
+
+
+@pytest.mark.parametrize("site", ["site_pg"], indirect=True)
+def test_tables_differ_by_the_types_of_their_columns(site: str) -> None:
+    connection = connections[site]
+    before = dialect_of(connection).tables
+    assert dialect_of(connection).tables == before
+    with transaction.atomic(using=site):
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE polls_tag ALTER name TYPE text")
+        assert dialect_of(connection).tables != before
+        transaction.set_rollback(True, using=site)

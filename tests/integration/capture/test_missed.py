@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import Mock
 from uuid import uuid4
 
 import pytest
@@ -18,11 +19,15 @@ from django.db.migrations.operations.base import Operation
 from django.db.migrations.state import ModelState, ProjectState
 from django.test import override_settings
 
+from sockstream.conf import settings as get_settings
 from sockstream.exceptions import SockstreamError
 from sockstream.sender import capture
 from sockstream.sender.capture import missed
 from sockstream.sender.capture.dialects import dialect_of
 from sockstream.sender.models import Due, Installed
+from sockstream.sender.oplog import store
+from sockstream.sender.oplog.due import DueSnapshots
+from sockstream.sender.service import Service
 from tests.databases import Databases
 from tests.integration.capture.replay import replayed, take, take_all, truth
 from tests.zoo.models import Author, Essay, Slot
@@ -265,3 +270,29 @@ def test_a_process_that_knows_older_models_takes_no_snapshot_of_them(site: str) 
     with pytest.raises(SockstreamError, match=r"zoo\.slot was changed .* Restart oplog_send"):
         take_all(site)
     assert Due.objects.using(site).exists()
+
+
+def test_a_snapshot_that_waited_at_its_end_waits_for_nothing_more(site: str) -> None:
+    due = DueSnapshots(site, get_settings(), lambda words: None)
+    due._steps = (step for step in (1, None))
+    assert [due.step(), due.waits] == [True, False]
+    assert [due.step(), due.waits] == [False, True]
+    assert [due.step(), due.waits] == [True, False]
+    assert [due.step(), due.waits] == [False, False]
+
+
+def test_what_stands_in_the_way_of_a_snapshot_is_said_once(site: str) -> None:
+    store.stream(site)
+    report = Mock()
+    service = Service(site, get_settings(), Mock(), report, Mock(), Mock())
+    service._intake = Mock(error=None)
+
+    def refused() -> bool:
+        raise SockstreamError("models-changed", "It was changed")
+
+    for _ in range(3):
+        assert not service._catch_up(refused)
+    assert report.trouble.call_count == 1
+    assert store.stream(site).error_code == "models-changed"
+    assert service._catch_up(lambda: True)
+    assert store.stream(site).error_code == ""
